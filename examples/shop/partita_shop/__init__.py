@@ -1,0 +1,1 @@
+"""The shop: one real order process in three forms, on real orders."""

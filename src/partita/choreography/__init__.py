@@ -1,0 +1,1 @@
+"""Services that react: declarations, contracts, dispatch."""

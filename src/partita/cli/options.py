@@ -1,0 +1,158 @@
+"""Options: what every command may be told, and what is typed at a command as JSON, a key or a case."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from partita.cli.failures import Usage
+from partita.clock import SystemClock
+from partita.errors import MessageError, Rejected
+from partita.limits import LIMITS
+from partita.messages.codec import check_raw
+from partita.messages.message import holds_control
+from partita.runtime.settings import Settings, find_settings
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """How to answer."""
+
+    json: Annotated[bool, Parameter(negative=(), show_default=False, help="Answer in JSON.")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking(Answering):
+    """Which store is meant."""
+
+    store: Annotated[
+        str | None, Parameter(help="The store's file [PARTITA_STORE, partita.toml, ./partita.db].", show_default=False)
+    ] = None
+    app: Annotated[
+        str | None, Parameter(help="The app, as module:name [PARTITA_APP, partita.toml].", show_default=False)
+    ] = None
+
+    def settings(self) -> Settings:
+        """Where the store and the app are, by flag, environment, partita.toml or default."""
+        return find(store=self.store, app=self.app)
+
+    def flags(self) -> str:
+        """The flags that a suggested command needs to mean the same store and app as this one."""
+        import shlex
+
+        named = (("--store", self.store), ("--app", self.app))
+        return "".join(f" {flag} {shlex.quote(value)}" for flag, value in named if value is not None)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending(Looking):
+    """Under which key a request is sent, and whether to run the app for it here."""
+
+    key: Annotated[
+        str | None, Parameter(help="Sent again under the same key, a request has its effect once.", show_default=False)
+    ] = None
+    run: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Where no engine runs: run the app here until it is idle."),
+    ] = False
+
+    def request_key(self) -> str:
+        """The key given, checked, or a fresh one."""
+        if self.key is None:
+            return SystemClock().new_id()
+        check_name("--key", self.key)
+        return self.key
+
+
+def find(*, store: str | None, app: str | None) -> Settings:
+    """Where the store and the app are. Raises Usage for what names none, or a partita.toml that can't be read."""
+    for flag, value in (("--store", store), ("--app", app)):
+        if value == "":
+            raise Usage(f"{flag} is empty", "Leave it out, or name one.")
+    try:
+        return find_settings(store=store, app=app)
+    except Rejected as error:
+        raise Usage(error.why, error.remedy) from error
+
+
+ANSWERING, LOOKING, SENDING = Answering(), Looking(), Sending()
+"""What a command is given where nothing of it is said."""
+
+
+def check_name(what: str, text: str) -> None:
+    """Refuse what can be no key, group or case: nothing, too much, or control characters."""
+    size = len(text.encode(errors="replace"))
+    limit = LIMITS.name_bytes_max
+    if not text or size > limit or holds_control(text):
+        wrong = "is empty" if not text else f"has {size} bytes" if size > limit else "holds control characters"
+        raise Usage(f"{what} {wrong}", f"It has 1 to {limit} bytes and no control characters.")
+
+
+def read_json(text: str, *, what: str = "the message") -> bytes:
+    """An argument that is JSON, `-` for what comes on standard input, or `@file`; checked. Raises Usage."""
+    raw, source = _read(text, what)
+    if len(raw) > LIMITS.payload_bytes_max:
+        raise Usage(f"{source} is {len(raw):,} bytes", f"A message has at most {LIMITS.payload_bytes_max:,} bytes.")
+    if not raw.strip():
+        raise Usage(f"{source} is empty", f"Give the message as JSON, in quotes: {_EXAMPLE}")
+    try:
+        check_raw(raw.strip())
+    except MessageError as error:
+        wrong, _, remedy = str(error).partition("\n")
+        place = _place(raw)
+        if place:
+            raise Usage(f"{source} is not JSON: {place}", _quoting(text)) from error
+        raise Usage(f"{source}: {wrong.removeprefix('body: ')}", remedy) from error
+    return raw.strip()
+
+
+def _read(text: str, what: str) -> tuple[bytes, str]:
+    if text == "-":
+        return sys.stdin.buffer.read(LIMITS.payload_bytes_max + 1), "standard input"
+    if not text.startswith("@"):
+        return text.encode(errors="surrogateescape"), what
+    path = Path(text[1:])
+    try:
+        with path.open("rb") as file:
+            return file.read(LIMITS.payload_bytes_max + 1), str(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Usage(f"{what}: cannot read {str(path)!r}: {why}", "After @ stands the name of a file.") from error
+
+
+def _place(raw: bytes) -> str:
+    """Where and why Python's own reader gives up on it; nothing where it does not."""
+    import json
+
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}" if b"\n" in raw.strip() else f"column {error.colno}"
+        return f"{error.msg[:1].lower()}{error.msg[1:]} at {where}"
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start + 1}"
+    except (ValueError, RecursionError):
+        return ""
+    return ""
+
+
+def _quoting(text: str) -> str:
+    if text == "-" or text.startswith("@"):
+        return "Mend it, then send it again."
+    return f"In a shell, put it in single quotes: {_EXAMPLE}; or give @file, or - for standard input."
+
+
+_EXAMPLE = """'{"order_id": "12345"}'"""
+
+
+def by_whom() -> str:
+    """Who asks, for the trail."""
+    return (os.environ.get("USER") or "cli")[: LIMITS.name_bytes_max]

@@ -1,0 +1,1 @@
+"""What travels: events and commands, their envelope, their types."""

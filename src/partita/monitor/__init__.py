@@ -1,0 +1,1 @@
+"""Where every case is and why: facts folded into verdicts and answers."""

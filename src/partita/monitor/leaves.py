@@ -1,0 +1,169 @@
+"""Leaves of *why*: one cause each, with the facts that prove it and one command that mends it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from partita.clock import to_datetime
+from partita.messages.topology import Topology
+from partita.monitor.chart import Chart
+from partita.monitor.ledger import Ledger
+from partita.monitor.state import CaseState
+from partita.monitor.story import tell
+from partita.retry import say_duration
+from partita.store.facts import Fact
+from partita.store.port import GroupRow, RunRow
+
+Leaf = Literal[
+    "produced",
+    "dead",
+    "call_held",
+    "run_failed_at",
+    "quarantined",
+    "group_paused",
+    "group_gone",
+    "engine_not_running",
+    "retrying_at",
+    "blocked_by",
+    "in_outbox",
+    "in_progress",
+    "timer_pending",
+    "waiting_for",
+    "doomed_wait",
+    "noop",
+    "took_other_branch",
+    "call_failed",
+    "step_failed",
+    "discarded",
+    "withdrawn",
+    "no_subscriber",
+    "no_run",
+    "other_case",
+    "never_produced",
+]
+STRENGTH: dict[Leaf, int] = {
+    "noop": 1,
+    "took_other_branch": 1,
+    "call_failed": 1,
+    "step_failed": 1,
+    "discarded": 1,
+    "withdrawn": 1,
+    "no_subscriber": 1,
+    "no_run": 1,
+    "other_case": 2,
+    "never_produced": 3,
+}
+"""0 where something stands in the way now; then what went another way; then what nobody has begun. Lowest leads."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that proves a leaf."""
+
+    seq: int
+    at: datetime
+    text: str
+
+
+class WhyNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One answer on the way from the missing outcome to its causes; a leaf where it names a cause itself."""
+
+    what: str
+    sentence: str
+    leaf: Leaf | None = None
+    weak: bool = False
+    """Nothing in the case waits for it: it only could have come."""
+    evidence: tuple[Evidence, ...] = ()
+    command: str | None = None
+    """What mends it."""
+    needs: tuple[WhyNode, ...] = ()
+
+    @property
+    def strength(self) -> int:
+        """How much this leaf explains; the lowest leads."""
+        if self.leaf is None:
+            return 9
+        return 3 if self.weak else STRENGTH.get(self.leaf, 0)
+
+
+class Found(NamedTuple):
+    """A node, and the types whose absence it comes down to: they are asked for below it."""
+
+    node: WhyNode
+    asks: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Asking:
+    """What one question is asked of."""
+
+    case: str
+    outcome: str
+    ledger: Ledger
+    state: CaseState
+    chart: Chart
+    groups: Sequence[GroupRow]
+    runs: Sequence[RunRow]
+    engine_running: bool
+    now: int
+    outbox: frozenset[str] = frozenset()
+    """Messages that are not yet relayed, where the transport can tell."""
+    seen: set[str] = field(default_factory=set[str])
+
+    @property
+    def topology(self) -> Topology:
+        """The app as it is now."""
+        return self.chart.topology
+
+    def leaf(
+        self, leaf: Leaf, what: str, sentence: str, *, command: str = "", evidence: Iterable[Fact | None] = ()
+    ) -> WhyNode:
+        """A leaf; where nothing can be mended, its command shows the case."""
+        return WhyNode(
+            what=what,
+            leaf=leaf,
+            sentence=sentence,
+            command=command or f"partita show {shlex.quote(self.case)}",
+            evidence=tuple(self.prove(fact) for fact in evidence if fact is not None),
+        )
+
+    def prove(self, fact: Fact) -> Evidence:
+        """A fact as evidence."""
+        told = tell(fact, self.case)
+        text = " ".join(word for word in (told.who, told.what, told.which) if word)
+        return Evidence(seq=fact.seq, at=told.at, text=f"{text} ({told.note})" if told.note else text)
+
+    def signal(self, message_type: str) -> str:
+        """The command that sends a message to the case by hand; fields that it needs are left to be filled in."""
+        message = self.topology.message_by_name.get(message_type)
+        line = f"partita signal {shlex.quote(self.case)} {message_type}"
+        if message is None or message.case_field is None:
+            return f"{line} '{{...}}'"
+        wanted = ", ".join(f'"{name}": ...' for name in message.fields if name != message.case_field)
+        return f"{line} '{{{wanted}}}'" if wanted else line
+
+    def signal_for(self, types: Sequence[str]) -> str:
+        """The same for the first of several types that comes from outside, or for the command that is answered so."""
+        for name in types:
+            message = self.topology.message_by_name.get(name)
+            if message is not None and message.external:
+                return self.signal(name)
+        for message in self.topology.messages:
+            if message.kind == "command" and message.external and not set(types).isdisjoint(message.answers):
+                return self.signal(message.name)
+        return self.signal(types[0])
+
+    def party_for(self, types: Sequence[str]) -> str | None:
+        """Who sends one of these types from outside, if anybody does."""
+        return next((self.chart.parties[name] for name in types if name in self.chart.parties), None)
+
+    def when(self, at: int) -> str:
+        """An instant, and how far away it is."""
+        away = at - self.now
+        side = "now" if away == 0 else f"in {say_duration(away)}" if away > 0 else f"{say_duration(-away)} ago"
+        return f"{to_datetime(at).strftime('%Y-%m-%d %H:%M:%SZ')} ({side})"

@@ -1,0 +1,1 @@
+"""Workflows that command: a deterministic loop, replay, and the turns between."""

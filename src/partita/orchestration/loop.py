@@ -1,0 +1,418 @@
+"""The loop of one run: asyncio's own tasks and futures, in an order that is the same on every replay.
+
+Callbacks run first in, first out; timers by due time, then by age; tasks and futures hash by their place of birth, so
+that the sets in which asyncio keeps them are walked in one order. Time is the time of the fact being applied. What
+would reach outside the run raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import futures, tasks
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextvars import Context, copy_context
+from functools import partial
+from hashlib import blake2b
+from heapq import heapify, heappop, heappush
+from math import floor
+from typing import Any, NoReturn, TypeVarTuple
+
+from typing_extensions import override
+
+from partita.clock import US
+from partita.errors import DefinitionError, LimitExceeded
+from partita.limits import LIMITS
+from partita.orchestration import guard
+from partita.orchestration.act import Act, Scope
+from partita.orchestration.unordered import find_siblings, hash_by_birth, order_gathering
+
+Callback = Callable[..., object]
+AnyGenerator = AsyncGenerator[Any, Any]
+Ts = TypeVarTuple("Ts")
+
+_futures: Any = futures
+_tasks: Any = tasks
+_events: Any = asyncio
+_WAKE_SLEEPER = _futures._set_result_unless_cancelled  # noqa: SLF001 - what asyncio.sleep hands to call_later
+_KEPT_MIN = 64  # finished tasks and cancelled timers are swept out when they are this many, and half of all
+_CLOSES_MAX = 100
+
+order_gathering()
+
+
+class RunFuture(asyncio.Future[Any]):
+    """A future that hashes by its place of birth."""
+
+    @override
+    def __hash__(self) -> int:
+        return hash_by_birth(self)
+
+
+class RunTask(asyncio.Task[Any]):
+    """A task that hashes by its place of birth, and has a scope in which names are counted."""
+
+    def __init__(self, coro: Any, *, loop: RunLoop, scope: Scope, **options: Any) -> None:
+        self.scope = scope
+        self._digest = loop.next_digest()
+        super().__init__(coro, loop=loop, **options)
+
+    def let_go(self) -> None:
+        """Close its coroutine, and be destroyed before it is done without a word: it is meant."""
+        self._log_destroy_pending = False
+        coro: Any = self.get_coro()
+        _close(coro.close)
+        waiter: asyncio.Future[Any] | None = getattr(self, "_fut_waiter", None)
+        if waiter is not None:
+            waiter.cancel()  # so that they no longer hold each other
+
+    @override
+    def __hash__(self) -> int:
+        return self._digest
+
+
+class Handle(asyncio.Handle):
+    """A callback on its way; asyncio's own handle asks the loop for its debug mode each time."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callback, args: tuple[Any, ...], loop: RunLoop, context: Context | None) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class Timer(asyncio.TimerHandle):
+    """A callback that is due at an instant, in microseconds."""
+
+    __slots__ = ("age", "due", "since", "step")
+
+    def __init__(self, due: int, callback: Callback, args: tuple[Any, ...], loop: RunLoop, context: Context) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = due / US
+        self._scheduled = True
+        self.due = due
+        self.since = loop.now_us
+        self.age = loop.next_age()
+        self.step: str | None = None
+        """Of a sleep."""
+
+
+class RunLoop(asyncio.AbstractEventLoop):
+    """One run's loop. It runs nothing by itself: between `enter` and `leave`, `drain` runs what is ready."""
+
+    def __init__(self, run: str, epoch: int = 0) -> None:
+        self.run = run
+        self.now_us = 0
+        self.root = Scope()
+        self.context = Context()
+        self.failure: BaseException | None = None
+        """What a callback raised that belongs to no task."""
+        self.closing = False
+        self._seed = int.from_bytes(blake2b(f"{run}/{epoch}".encode(), digest_size=7).digest(), "big")
+        self._births = 0
+        self._ages = 0
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._timers_gone = 0
+        self._sleeps: dict[int, Timer] = {}
+        self._kept: list[RunTask] = []
+        self._kept_max = _KEPT_MIN
+        self._generators: list[AnyGenerator] = []
+        self._generators_max = _KEPT_MIN
+        self._siblings: dict[int, asyncio.Task[Any]] = {}
+        self._outer: tuple[Any, ...] = ()
+
+    # Being entered, and run.
+
+    def enter(self) -> None:
+        """Make this the running loop of the thread, also inside a callback of another loop."""
+        outer = _events._get_running_loop()  # noqa: SLF001 - asyncio's door for loops
+        task = None if outer is None else asyncio.current_task(outer)
+        if task is not None:
+            _tasks._leave_task(outer, task)  # noqa: SLF001 - since 3.14 a thread, not a loop, has a current task
+        hooks = sys.get_asyncgen_hooks()
+        self._outer = (outer, task, hooks, guard.watch(self.run), self._outer)
+        sys.set_asyncgen_hooks(self._keep_generator, None)
+        _events._set_running_loop(self)  # noqa: SLF001 - the same door
+
+    def leave(self) -> None:
+        """Give the thread back to the loop that it was taken from."""
+        outer, task, hooks, watched, self._outer = self._outer
+        _events._set_running_loop(outer)  # noqa: SLF001 - the same door
+        if task is not None:
+            _tasks._enter_task(outer, task)  # noqa: SLF001 - see enter
+        sys.set_asyncgen_hooks(*hooks)
+        guard.release(watched)
+
+    def drain(self) -> None:
+        """Run what is ready, and what is due by now, until nothing is."""
+        ready, left = self._ready, LIMITS.turn_callbacks_max
+        while ready or self._collect_due():
+            handle: Any = ready.popleft()
+            if handle._cancelled:  # noqa: SLF001 - a hot path: the method costs as much as the callback
+                continue
+            left -= 1
+            if left < 0:
+                self._overrun()
+                return
+            try:
+                handle._context.run(handle._callback, *handle._args)  # noqa: SLF001 - Handle._run would look it all up again
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code: its run stops, the engine does not
+                self.failure = self.failure or error
+
+    def move_to(self, at_us: int) -> bool:
+        """Move the clock to an instant, never back. Returns whether a timer is due."""
+        self.now_us = max(self.now_us, at_us)
+        due = self.next_due()
+        return due is not None and due <= self.now_us
+
+    def _overrun(self) -> None:
+        limit = LIMITS.turn_callbacks_max
+        self.failure = LimitExceeded(
+            f"run {self.run}: callbacks in one turn", actual=limit + 1, limit=limit, setting="limits.turn_callbacks_max"
+        )
+        self._ready.clear()
+
+    # What is kept: births, tasks, generators.
+
+    def next_digest(self) -> int:
+        """The hash of the next object that is born here: spread over all integers, and the same on every replay."""
+        self._births += 1
+        return hash((self._seed, self._births))
+
+    def next_age(self) -> int:
+        """A number that rises with each timer."""
+        self._ages += 1
+        return self._ages
+
+    def scope(self) -> Scope:
+        """The scope of the task that is running, or of the run."""
+        task = asyncio.current_task(self)
+        return self.root if task is None else getattr(task, "scope", self.root)
+
+    def live_tasks(self) -> list[RunTask]:
+        """Tasks that are not done, oldest first."""
+        return [task for task in self._kept if not task.done()]
+
+    def find_unseen_error(self) -> BaseException | None:
+        """What a task raised that nobody has asked for."""
+        for task in self._kept:
+            if task.done() and getattr(task, "_log_traceback", False):
+                return task.exception()
+        return None
+
+    def open_generators(self) -> list[AnyGenerator]:
+        """Async generators that are not exhausted, oldest first."""
+        return [generator for generator in self._generators if getattr(generator, "ag_frame", None) is not None]
+
+    def _keep_task(self, task: RunTask) -> None:
+        kept = self._kept
+        kept.append(task)
+        if len(kept) > self._kept_max:
+            # A task that failed unseen stays, since no run may end over it.
+            kept[:] = [one for one in kept if not one.done() or getattr(one, "_log_traceback", False)]
+            self._kept_max = max(_KEPT_MIN, 2 * len(kept))
+
+    def _keep_generator(self, generator: AnyGenerator) -> None:
+        # Kept until the run ends: the garbage collector would finalise it at another time on each replay.
+        kept = self._generators
+        kept.append(generator)
+        if len(kept) > self._generators_max:
+            kept[:] = self.open_generators()
+            self._generators_max = max(_KEPT_MIN, 2 * len(kept))
+
+    # What asyncio asks of a loop.
+
+    @override
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    @override
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at_us(self.now_us + round(delay * US), callback, *args, context=context)
+
+    @override
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        whole = floor(when)
+        return self.call_at_us(whole * US + round((when - whole) * US), callback, *args, context=context)
+
+    def call_at_us(self, due: int, callback: Callback, *args: Any, context: Context | None = None) -> Timer:
+        """The same for an instant in microseconds."""
+        self._refuse_when_closing()
+        timer = Timer(due, callback, args, self, copy_context() if context is None else context)
+        if callback is _WAKE_SLEEPER:
+            timer.step = self.scope().aside("sleep")
+            self._sleeps[timer.age] = timer
+        heappush(self._timers, (due, timer.age, timer))
+        return timer
+
+    @override
+    def time(self) -> float:
+        return self.now_us / US
+
+    @override
+    def create_future(self) -> asyncio.Future[Any]:
+        self._refuse_when_closing()
+        return RunFuture(loop=self)
+
+    @override
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        if self.closing:
+            coro.close()
+            self._refuse_when_closing()
+        found = self._siblings.pop(id(coro), None)
+        if found is not None:
+            return found
+        siblings = find_siblings(coro)
+        if siblings is None:
+            return self.start_task(coro, **options)
+        for one in siblings:
+            self._siblings[id(one)] = self.start_task(one)
+        return self._siblings.pop(id(coro))
+
+    def start_task(self, coro: Any, *, scope: Scope | None = None, **options: Any) -> RunTask:
+        """Make a task with a scope of its own; an act stays in the scope where it was made."""
+        if scope is None:
+            name = getattr(coro, "__qualname__", type(coro).__qualname__).rpartition(".")[2]
+            scope = coro.scope if isinstance(coro, Act) else self.scope().inside(name)
+        if options.get("name") is None:
+            options["name"] = coro.step if isinstance(coro, Act) else scope.path.rstrip("/") or self.run
+        task = RunTask(coro, loop=self, scope=scope, **options)
+        self._keep_task(task)
+        return task
+
+    @override
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        # What asyncio says while it collects garbage comes at any time; `find_unseen_error` finds the same in time.
+        if not any(words in str(context.get("message")) for words in ("never retrieved", "was destroyed")):
+            self.failure = self.failure or context.get("exception")
+
+    @override
+    def is_running(self) -> bool:
+        return bool(self._outer)
+
+    @override
+    def is_closed(self) -> bool:
+        return self.closing
+
+    @override
+    def get_debug(self) -> bool:
+        return False
+
+    @override
+    def get_task_factory(self) -> None:
+        return None
+
+    # Timers.
+
+    def next_due(self) -> int | None:
+        """When the earliest timer is due."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+            self._timers_gone -= 1
+        return timers[0][0] if timers else None
+
+    def sleeps(self) -> list[Timer]:
+        """Timers that a sleeping task waits for, oldest first."""
+        return list(self._sleeps.values())
+
+    def _timer_handle_cancelled(self, timer: Timer) -> None:
+        # TimerHandle.cancel says so, also of a timer that has fired: counting those sweeps a little early.
+        self._sleeps.pop(timer.age, None)
+        self._timers_gone += 1
+        if self._timers_gone > _KEPT_MIN and 2 * self._timers_gone > len(self._timers):
+            self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
+            heapify(self._timers)
+            self._timers_gone = 0
+
+    def _collect_due(self) -> bool:
+        while (due := self.next_due()) is not None and due <= self.now_us:
+            timer = heappop(self._timers)[2]
+            self._sleeps.pop(timer.age, None)
+            self._ready.append(timer)
+        return bool(self._ready)
+
+    # The end.
+
+    def close_all(self) -> None:
+        """Close every coroutine, youngest first: their `finally` runs here and now, up to where it would wait."""
+        self.closing = True
+        for task in reversed(self.live_tasks()):
+            task.let_go()
+        for generator in reversed(self.open_generators()):
+            closing: Any = generator.aclose()
+            _close(partial(closing.send, None))
+            _close(closing.close)
+        self._ready.clear()
+        self._timers.clear()
+        self._sleeps.clear()
+        self._kept.clear()
+        self._generators.clear()
+        self.context = Context()  # the old one holds the run
+
+    def _refuse_when_closing(self) -> None:
+        if self.closing:
+            raise GeneratorExit
+
+
+def make_loop(run: str, epoch: int) -> RunLoop:
+    """A loop for a run."""
+    made: Any = RunLoop  # what it has no method for, it refuses: see below
+    loop: RunLoop = made(run, epoch)
+    return loop
+
+
+def _close(close: Callable[[], object]) -> None:
+    for _ in range(_CLOSES_MAX):
+        try:
+            close()
+        except RuntimeError as error:
+            if "ignored GeneratorExit" in str(error):
+                continue  # it waits for something in its `finally`: out of there as well
+        except BaseException:  # noqa: BLE001, S110 - a `finally` of the users' may raise anything; the run is gone
+            pass
+        return
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refused(self: RunLoop, *_args: object, **_options: object) -> NoReturn:
+        raise DefinitionError(
+            f"run {self.run}: workflow code used the loop's {name}()\n"
+            "Do it in a @step: a workflow is run again from its history."
+        )
+
+    return refused
+
+
+for _name in dir(asyncio.AbstractEventLoop):
+    if not _name.startswith("_") and _name not in RunLoop.__dict__:
+        setattr(RunLoop, _name, _refusal(_name))

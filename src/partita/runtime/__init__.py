@@ -1,0 +1,1 @@
+"""The one place where the rooms meet: the app, its engine, its doors."""

@@ -1,0 +1,257 @@
+"""Access: another process at the store: through the engine that holds it, or, where none does, by leaving a request.
+
+Without an engine a request is written into the trail as a fact that is owed to the next one; the lock is held only that
+long. Reading never needs the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from partita.clock import US, Clock, SystemClock
+from partita.errors import MessageError, NotFound, Rejected, StoreError, suggest
+from partita.messages.codec import check_raw
+from partita.messages.message import case_name
+from partita.messages.topology import Topology
+from partita.runtime.backends import Holder, Shelf, find_holder, read, take
+from partita.runtime.client import Client, LocalClient
+from partita.runtime.commit import commit
+from partita.runtime.declared import Declared
+from partita.runtime.door import ask_door
+from partita.runtime.look import Look
+from partita.runtime.requests import SEE_FLOW, Reply, Request, rejection
+from partita.store.facts import Requested
+from partita.store.port import Accepted, Lost, Reader, Store
+from partita.store.work import OWE_REQUEST
+from partita.transports.outbox import Draft
+
+_NEEDS_ENGINE = {"result"}
+PATIENCE_S = 5.0
+"""How long a holder may take to listen."""
+
+
+class Runnable(Protocol):
+    """What access needs of an app."""
+
+    name: str
+    declared: Declared
+
+    def run(self, store: str | Path | None = None) -> AbstractAsyncContextManager[LocalClient]: ...
+
+
+class Access:
+    """One store, seen from a process that does not run its engine."""
+
+    def __init__(self, path: Path, app: Runnable | None, clock: Clock) -> None:
+        self.path = path
+        self.app = app
+        self._clock = clock
+        self._reader: Reader | None = None
+        self._look: Look | None = None
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who holds the store."""
+        return find_holder(self.path)
+
+    @property
+    def running(self) -> bool:
+        """Whether an engine holds the store: one that listens, not another command that leaves a request."""
+        holder = self.holder
+        return holder is not None and holder.socket.is_socket()
+
+    @property
+    def look(self) -> Look:
+        """The monitor's answers. Raises StoreError where there is no store."""
+        if self._look is None:
+            reader = self._reader = read(self.path, clock=self._clock)
+            self._look = Look(
+                reader.trail, reader.work, reader.cases, clock=self._clock, is_running=lambda: self.running
+            )
+        return self._look
+
+    async def ask(self, request: Request) -> Reply:
+        """Ask the engine that holds the store; without one, leave the request for the next.
+
+        A holder that does not listen is starting, stopping, or another command that leaves a request: it is waited for.
+        """
+        patience_us = self._clock.now_us() + int(PATIENCE_S * US)
+        refused = 0
+        while True:
+            holder = self.holder
+            try:
+                return await (self._leave(request) if holder is None else ask_door(holder.socket, request))
+            except (Rejected, MessageError) as error:
+                return rejection(request, error)
+            except (OSError, StoreError) as error:
+                refused += holder is None
+                if refused > 1 and self.holder is None:  # once may have been a race for the lock
+                    raise
+                if self._clock.now_us() > patience_us:
+                    who = f"process {holder.pid}" if holder else "another process"
+                    raise StoreError(
+                        f"store {self.path}: {who} holds it and does not answer: {error}\n"
+                        "It may be starting or stopping: try again."
+                    ) from error
+            await self._clock.sleep(0.05)
+
+    async def run_until_idle(self, *, horizon: str = "5s") -> None:
+        """Run the app here until nothing is due within `horizon`. Raises Rejected without an app."""
+        if self.app is None:
+            raise Rejected("which app is to run?", "Name it: --app module:name, or in partita.toml.")
+        self.close()
+        async with self.app.run(self.path) as client:
+            await client.settle(horizon=horizon)
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._look = None
+
+    async def _leave(self, request: Request) -> Reply:
+        if request.op in _NEEDS_ENGINE:
+            raise Rejected("no engine runs on this store", f"Start one: {self._remedy()}")
+        shelf = Shelf()
+        store = take(self.path, clock=self._clock, app=self.app.name if self.app else "", shelf=shelf)
+        try:
+            if self.app is not None:
+                store.register_topology(self.app.declared.topology)
+            topology = self._topology(store.trail.find_topology())
+            case = self._checked(request, topology, store.cases.find_case)
+            kept = msgspec.structs.replace(request, op="send" if request.op == "call" else request.op)
+            draft = Draft()
+            body = Requested(
+                request=Raw(msgspec.json.encode(kept)),
+                id=request.key,
+                op=kept.op,
+                type=request.type or request.workflow or request.group,
+                by=request.by,
+            )
+            index = draft.say(body, case=case or None)
+            draft.write(OWE_REQUEST, request.key, must="known request", fact=index)
+            answer = await commit(store, draft)
+            known = next((one for one in _left(store) if one.id == request.key), None)
+        finally:
+            await store.close(clean=store.clean)
+        if isinstance(answer, Lost):
+            return Reply(status="unknown", key=request.key, why="the store stopped")
+        note = f"queued: no engine runs; carried out by: {self._remedy()}"
+        if not isinstance(answer, Accepted):
+            if known is not None and bytes(known.request) != bytes(body.request):
+                raise Rejected(
+                    f"key {request.key!r} was used for another {known.type}", "Send this one under a key of its own."
+                )
+            note = f"queued before; carried out by: {self._remedy()}"
+        return Reply(status="accepted", key=request.key, case=case, note=note, queued=True)
+
+    def _remedy(self) -> str:
+        return f"partita dev {self.app_name} --store {self.path}"
+
+    @property
+    def app_name(self) -> str:
+        """How the app is named in a command."""
+        return getattr(self.app, "place", None) or "MODULE:APP"
+
+    def _topology(self, stored: Topology | None) -> Topology:
+        if self.app is not None:
+            return self.app.declared.topology
+        if stored is None:
+            raise Rejected(f"store {self.path} is new, and no app is known", "Name the app: --app module:name.")
+        return stored
+
+    def _checked(self, request: Request, topology: Topology, find_case: Any) -> str:
+        """Check a request as far as is possible without an engine; returns the case that it is about."""
+        check_raw(bytes(request.data))
+        match request.op:
+            case "emit" | "send" | "call":
+                return self._checked_message(request, topology)
+            case "start":
+                return self._checked_start(request, topology)
+            case "pause" | "resume" | "retire":
+                return ""
+            case _:
+                if request.case and find_case(request.case) is None:
+                    raise NotFound(f"no case is named {request.case!r}", "List the cases with: partita ps")
+                return request.case
+
+    def _checked_message(self, request: Request, topology: Topology) -> str:
+        found = topology.message_by_name.get(request.type)
+        if found is None:
+            raise Rejected(
+                f"no message type {request.type!r} in app {topology.app!r}",
+                suggest(request.type, list(topology.message_by_name)) or SEE_FLOW,
+            )
+        if (request.op == "emit") != (found.kind == "event"):
+            raise Rejected(
+                f"{found.name} is {'an event' if found.kind == 'event' else 'a command'}", "See: partita flow"
+            )
+        if self.app is not None:
+            message = self.app.declared.catalog.decode_strict(request.type, request.version, bytes(request.data))
+            return self.app.declared.catalog.get(request.type).case_of(message) or ""
+        key = _field(request, found.case_field)
+        if key is None:
+            raise MessageError(f"{found.name} has no {found.case_field}\nIt names the case: give it.")
+        return case_name(found.case_type or "", key)
+
+    def _checked_start(self, request: Request, topology: Topology) -> str:
+        known = {workflow.name: workflow for workflow in topology.workflows}
+        if request.workflow not in known:
+            raise Rejected(
+                f"no workflow {request.workflow!r} in app {topology.app!r}",
+                suggest(request.workflow, list(known)) or SEE_FLOW,
+            )
+        if request.case:
+            return request.case
+        starts_on = known[request.workflow].starts_on
+        found = topology.message_by_name.get(starts_on or "")
+        key = _field(request, found.case_field) if found is not None else None
+        return case_name(found.case_type or "", key) if found is not None and key is not None else ""
+
+
+def _left(store: Store) -> Iterator[Requested]:
+    """What was asked before and is still owed."""
+    for row in store.work.list_requests():
+        fact = store.trail.find_fact(row.seq)
+        if fact is not None and isinstance(fact.body, Requested):
+            yield fact.body
+
+
+def _field(request: Request, name: str | None) -> object:
+    """A field of the JSON object that a request brings; None where it brings none."""
+    body: Any = msgspec.json.decode(bytes(request.data))
+    return msgspec.convert(body, dict[str, Any]).get(name or "") if isinstance(body, dict) else None
+
+
+@asynccontextmanager
+async def open_access(path: Path, app: Runnable | None = None, clock: Clock | None = None) -> AsyncGenerator[Access]:
+    """Access to a store while the block lasts."""
+    access = Access(path, app, clock or SystemClock())
+    try:
+        yield access
+    finally:
+        access.close()
+
+
+@asynccontextmanager
+async def open_client(app: Runnable, path: Path) -> AsyncGenerator[Client]:
+    """A client of whoever runs the app on that store."""
+    clock = SystemClock()
+    async with open_access(path, app, clock) as access:
+        yield Client(app.declared.catalog, access.ask, _Lazy(access), clock)
+
+
+class _Lazy:
+    """Opens the reader when somebody looks: a store may not be there before the first request."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def find_where(self, case: str) -> Any:
+        return self._access.look.find_where(case)

@@ -1,0 +1,87 @@
+"""Settings: where the store and the app are found: flag, environment, nearest `partita.toml`, then `./partita.db`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from partita.errors import Rejected
+
+CONFIG_NAME = "partita.toml"
+DEFAULT_STORE = "partita.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The store's path and, where one is known, the app as `module:name`; `source` says where each came from."""
+
+    store: Path
+    app: str | None
+    store_source: str
+    app_source: str
+    folder: Path
+    """Where the app's module is looked for besides the import path."""
+
+
+def find_settings(*, store: str | None = None, app: str | None = None, start: Path | None = None) -> Settings:
+    """Find the store and the app. Raises Rejected for a store that is not SQLite, or a config that can't be read."""
+    config, folder = _find_config(start or Path.cwd())
+    found_store, store_source = _first(
+        ("--store", store), ("PARTITA_STORE", os.environ.get("PARTITA_STORE")), (CONFIG_NAME, config.get("store"))
+    )
+    found_app, app_source = _first(
+        ("--app", app), ("PARTITA_APP", os.environ.get("PARTITA_APP")), (CONFIG_NAME, config.get("app"))
+    )
+    base = folder if store_source == CONFIG_NAME else Path()
+    path = store_path(found_store or DEFAULT_STORE)
+    return Settings(base / path, found_app, store_source or "default", app_source or "none", folder)
+
+
+@contextmanager
+def naming_store(store: Path) -> Generator[None]:
+    """Let users' code, and what it starts, find the store that is run here, wherever it was named: as PARTITA_STORE."""
+    before = os.environ.get("PARTITA_STORE")
+    os.environ["PARTITA_STORE"] = str(store.absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("PARTITA_STORE", None)
+        else:
+            os.environ["PARTITA_STORE"] = before
+
+
+def store_path(store: str) -> Path:
+    """The file that a store URL or path names. Raises Rejected for another kind of store."""
+    scheme, separator, rest = store.partition("://")
+    if not separator:
+        return Path(store)
+    if scheme != "sqlite":
+        raise Rejected(f"{scheme}: stores are not part of this version", "Use a path, or sqlite:///path.")
+    if not rest.startswith("/") or rest == "/":
+        raise Rejected(f"{store!r} names no file", "Write sqlite:///relative.db or sqlite:////absolute.db.")
+    return Path(rest[1:])
+
+
+def _first(*choices: tuple[str, object]) -> tuple[str | None, str]:
+    for source, value in choices:
+        if value:
+            if not isinstance(value, str):
+                raise Rejected(f"{source}: {value!r} is no text", "Write it in quotes.")
+            return value, source
+    return None, ""
+
+
+def _find_config(start: Path) -> tuple[dict[str, object], Path]:
+    for folder in (start.resolve(), *start.resolve().parents):
+        path = folder / CONFIG_NAME
+        if path.is_file():
+            try:
+                return tomllib.loads(path.read_text("utf-8")), folder
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                raise Rejected(f"{path} can't be read: {error}", "Mend it, or name --store and --app.") from error
+    return {}, start.resolve()

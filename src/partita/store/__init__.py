@@ -1,0 +1,1 @@
+"""What is remembered: the trail and the work tables beside it."""

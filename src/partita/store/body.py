@@ -1,0 +1,54 @@
+"""What every fact's body is, what it says where there is no value, and what a run waits for after a turn."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from msgspec import Raw
+
+NOTHING = Raw(b"")
+"""No value, in a fact that may carry one: it is left out of the stored body. `None` is a value, stored as `null`."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a fact of one kind says. `kind` is its name in the trail."""
+
+    kind: ClassVar[str] = ""
+
+
+class OpenWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run waits for a message of one of these types."""
+
+    step: str
+    types: tuple[str, ...]
+    since: int
+    until: int | None = None
+
+
+class OpenStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A local step, child, sleep, or call into another case that a run waits for."""
+
+    step: str
+    name: str
+    since: int
+    due: int | None = None
+    """Of a sleep."""
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run waits for after a turn: it rides in the last fact of that turn's unit (the `open` of its body)."""
+
+    waits: tuple[OpenWait, ...] = ()
+    steps: tuple[OpenStep, ...] = ()
+    sleeps: tuple[OpenStep, ...] = ()
+    wakes: int | None = None
+    """When its earliest timer is due, limits included."""
+
+
+class Unread(Body, frozen=True, kw_only=True):
+    """A fact of a kind that this version does not know, kept as it is."""
+
+    kind: ClassVar[str] = "unread"
+    raw: Raw
+    name: str = ""

@@ -1,0 +1,414 @@
+"""Lanes: who calls the writer, and how answers come back to the loop that submitted.
+
+The thread lane is for production; the inline lane runs the same writer in callbacks of the loop, for simulations: every
+order in it follows from the loop's. Both take units first in, first out, and give a batch's answers in one callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from typing_extensions import TypeVar
+
+from partita.errors import StoreError
+from partita.limits import Limits
+from partita.store.port import Answer, AsyncScope, Lost, Refusal, Unit
+from partita.store.sqlite.transaction import AsyncScopeOver, WorkScope
+from partita.store.sqlite.watchdog import Watchdog
+from partita.store.sqlite.writer import Executor, Stopped
+from partita.telemetry import Log
+
+T = TypeVar("T")
+AsyncWork = Callable[[Unit, AsyncScope], Any]
+OnStopped = Callable[[BaseException], None]
+
+log = Log("partita.store")
+
+
+class Lane(Protocol):
+    """Drives one writer."""
+
+    def submit(self, unit: Unit) -> None:
+        """Register a unit, in order."""
+        ...
+
+    def call(self, act: Callable[[], T]) -> Future[T]:
+        """Run something of the store's own between two transactions."""
+        ...
+
+    async def close(self) -> bool:
+        """Decide everything submitted and answer it; whether nothing was lost."""
+        ...
+
+    def abandon(self) -> None:
+        """As a crash would: nothing further is decided or answered."""
+        ...
+
+
+class _Call:
+    """Something of the store's own, to be run by the writer."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.future: Future[Any] = Future()
+        self.stopped: Stopped | None = None
+        """Nobody knows what became of its transaction: the lane has to stop."""
+        self._act = act
+
+    def run(self) -> None:
+        try:
+            self.future.set_result(self._act())
+        except Stopped as stopped:
+            self.stopped = stopped
+            self.future.set_exception(
+                StoreError(f"the store stopped: {stopped.error}\nStart again; nothing acknowledged is lost.")
+            )
+        except BaseException as error:  # noqa: BLE001 - carried to whoever waits for the future
+            self.future.set_exception(error)
+
+
+class ThreadLane:
+    """A thread of its own for the writer, and a dog that watches it."""
+
+    def __init__(self, executor: Executor, *, limits: Limits, on_stopped: OnStopped | None) -> None:
+        self._executor = executor
+        self._limits = limits
+        self._on_stopped = on_stopped
+        self._inbox: SimpleQueue[Unit | _Call | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: BaseException | None = None
+        self._closed = False
+        self._held: Unit | _Call | None = None
+        self._thread = threading.Thread(target=self._run, name="partita-writer", daemon=True)
+        self._dog = Watchdog(executor.watch, interrupt=executor.connection.interrupt)
+        self._thread.start()
+        self._dog.start()
+
+    def submit(self, unit: Unit) -> None:
+        """Register a unit; its answer comes to the loop that is running now."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        if self._closed:
+            self._loop.call_soon(_answer, [unit], [_closed()])
+        else:
+            self._inbox.put(unit)
+
+    def call(self, act: Callable[[], T]) -> Future[T]:
+        """Run something of the store's own between two transactions."""
+        if self._closed:
+            raise StoreError("the store is closed\nOpen it again.")
+        call = _Call(act)
+        self._inbox.put(call)
+        return call.future
+
+    async def close(self) -> bool:
+        """Decide everything submitted, answer it, then end the thread; whether nothing was lost."""
+        loop = asyncio.get_running_loop()
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+        await loop.run_in_executor(None, self._thread.join)
+        self._dog.stop()
+        return self._stopped is None
+
+    def abandon(self) -> None:
+        """As a crash would: the thread ends after the transaction it is in, and answers nobody."""
+        self._closed = True
+        self._loop = None
+        self._stopped = StoreError("the store was abandoned")
+        self._inbox.put(None)
+        self._thread.join()
+        self._dog.stop()
+
+    # On the writer's thread.
+
+    def _run(self) -> None:
+        while (first := self._next()) is not None:
+            if isinstance(first, _Call):
+                first.run()
+                if first.stopped is not None:
+                    self._stop([], first.stopped)
+            elif self._stopped is not None:
+                self._tell([first], [Lost(self._stopped)])
+            elif first.work_async is not None:
+                self._decide_alone(first, first.work_async)
+            else:
+                self._decide(self._gather(first))
+
+    def _next(self) -> Unit | _Call | None:
+        held, self._held = self._held, None
+        return held or self._inbox.get()
+
+    def _gather(self, first: Unit) -> list[Unit]:
+        """All that wait by now and may share a transaction."""
+        units = [first]
+        get, most = self._inbox.get_nowait, self._limits.batch_units_max
+        while len(units) < most:
+            try:
+                item = get()
+            except Empty:
+                break
+            if isinstance(item, Unit) and item.work_async is None:
+                units.append(item)
+                continue
+            if item is None:
+                self._inbox.put(None)  # nothing is behind the end
+            else:
+                self._held = item
+            break
+        return units
+
+    def _decide(self, units: list[Unit]) -> None:
+        try:
+            answers = self._executor.commit(units)
+        except BaseException as error:  # noqa: BLE001 - this thread has to answer, whatever happened
+            self._stop(units, error)
+        else:
+            self._tell(units, answers)
+
+    def _decide_alone(self, unit: Unit, work: AsyncWork) -> None:
+        try:
+            scope = self._executor.open_alone(unit)
+            if isinstance(scope, Refusal):
+                answer: Answer = scope
+            else:
+                answer = self._executor.close_alone(unit, scope, self._work(unit, work, scope))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._stop([unit], error)
+        else:
+            self._tell([unit], [answer])
+
+    def _work(self, unit: Unit, work: AsyncWork, scope: WorkScope) -> BaseException | None:
+        """Let the loop run the coroutine, and execute its statements here until it has ended or its time is up."""
+        statements = _Statements()
+        loop = self._loop
+        assert loop is not None
+        try:
+            running = asyncio.run_coroutine_threadsafe(_await(work, unit, AsyncScopeOver(scope, statements.post)), loop)
+        except RuntimeError as error:  # the loop is closed
+            return error
+        running.add_done_callback(lambda _done: statements.end())
+        if statements.serve(until=lambda: self._executor.watch.overdue, tick_s=self._limits.writer_interrupt_s / 10):
+            return CancelledError() if running.cancelled() else running.exception()
+        running.cancel()
+        return self._executor.watch.error()
+
+    def _stop(self, units: list[Unit], error: BaseException) -> None:
+        if isinstance(error, Stopped):
+            error = error.error
+        self._stopped = error
+        log.error("store.stopped", error=error)
+        self._tell(units, [Lost(error) for _ in units])
+        if self._on_stopped:
+            self._post(self._on_stopped, error)
+
+    def _tell(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:
+        self._post(_answer, units, answers)
+
+    def _post(self, callback: Callable[..., None], *args: Any) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(callback, *args)
+            except RuntimeError:  # the loop is closed: nobody is left to hear it
+                log.warning("store.unheard")
+
+
+class _Statements:
+    """Statements on their way from a coroutine to the writer that waits for it."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[_Call | None] = SimpleQueue()
+        self._over = False
+
+    def post(self, act: Callable[[], T]) -> Awaitable[T]:
+        """Send one over; called on the loop."""
+        call = _Call(act)
+        self._waiting.put(call)
+        if self._over:  # nobody serves any more: the writer has given the work up
+            call.future.cancel()
+        return asyncio.wrap_future(call.future)
+
+    def end(self) -> None:
+        """The coroutine has ended."""
+        self._waiting.put(None)
+
+    def serve(self, *, until: Callable[[], bool], tick_s: float) -> bool:
+        """Execute what comes in until the coroutine has ended; False where `until` came first."""
+        while not until():
+            try:
+                call = self._waiting.get(timeout=tick_s)
+            except Empty:
+                continue
+            if call is None:
+                return True
+            call.run()
+        self._over = True
+        while not self._waiting.empty():
+            left = self._waiting.get()
+            if left is not None:
+                left.future.cancel()
+        return False
+
+
+class InlineLane:
+    """The writer as callbacks of the submitting loop: one turn commits, the next one answers."""
+
+    def __init__(self, executor: Executor, *, limits: Limits, on_stopped: OnStopped | None) -> None:
+        self._executor = executor
+        self._limits = limits
+        self._on_stopped = on_stopped
+        self._waiting: deque[Unit] = deque()
+        self._stopped: BaseException | None = None
+        self._silent = False
+        self._closed = False
+        self._turning = False
+        """A turn is under way or has been asked for."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._working: asyncio.Task[None] | None = None
+
+    def submit(self, unit: Unit) -> None:
+        """Register a unit; it is decided in a later callback of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._silent:
+            return
+        if self._closed:
+            loop.call_soon(_answer, [unit], [_closed()])
+            return
+        self._waiting.append(unit)
+        self._ask_turn(loop)
+
+    def call(self, act: Callable[[], T]) -> Future[T]:
+        """Run it now: no transaction is open between two callbacks, but for asynchronous work."""
+        if self._working is not None:
+            raise StoreError("the store is busy with asynchronous work\nTry again when it has been answered.")
+        call = _Call(act)
+        call.run()
+        if call.stopped is not None:
+            self._stop(asyncio.get_running_loop(), [], call.stopped)
+        return call.future
+
+    async def close(self) -> bool:
+        """Decide everything submitted, answer it; whether nothing was lost."""
+        self._closed = True
+        await self._idle.wait()
+        return self._stopped is None and not self._silent
+
+    def abandon(self) -> None:
+        """As a crash would: nothing further is decided or answered."""
+        self._silent = self._closed = True
+        self._waiting.clear()
+        self._idle.set()
+        if self._working is not None:
+            self._working.cancel()
+
+    def _ask_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._turning:
+            self._turning = True
+            self._idle.clear()
+            loop.call_soon(self._turn, loop)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._silent:
+            return
+        units = self._gather()
+        if self._stopped is not None:
+            self._tell(loop, units, [Lost(self._stopped) for _ in units])
+        elif units and units[0].work_async is not None:
+            self._working = loop.create_task(self._decide_alone(loop, units[0], units[0].work_async))
+        else:
+            self._decide(loop, units)
+
+    def _gather(self) -> list[Unit]:
+        waiting = self._waiting
+        units: list[Unit] = []
+        while waiting and len(units) < self._limits.batch_units_max:
+            if waiting[0].work_async is not None:
+                return units or [waiting.popleft()]
+            units.append(waiting.popleft())
+        return units
+
+    def _decide(self, loop: asyncio.AbstractEventLoop, units: list[Unit]) -> None:
+        try:
+            answers = self._executor.commit(units)
+        except Exception as error:  # noqa: BLE001 - everybody is answered, whatever happened
+            self._stop(loop, units, error)
+        else:
+            self._tell(loop, units, answers)
+
+    async def _decide_alone(self, loop: asyncio.AbstractEventLoop, unit: Unit, work: AsyncWork) -> None:
+        try:
+            scope = self._executor.open_alone(unit)
+            if isinstance(scope, Refusal):
+                answer: Answer = scope
+            else:
+                failed: BaseException | None = None
+                try:
+                    await work(unit, AsyncScopeOver(scope, _at_once))
+                except BaseException as error:  # noqa: BLE001 - users' code: whatever it raises refuses this unit only
+                    failed = error
+                if self._silent:
+                    return
+                answer = self._executor.close_alone(unit, scope, failed)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._working = None
+            self._stop(loop, [unit], error)
+        else:
+            self._working = None
+            self._tell(loop, [unit], [answer])
+
+    def _stop(self, loop: asyncio.AbstractEventLoop, units: list[Unit], error: BaseException) -> None:
+        if isinstance(error, Stopped):
+            if error.silent:
+                self._silent = self._closed = True
+                self._waiting.clear()
+                self._idle.set()
+                return
+            error = error.error
+        self._stopped = error
+        log.error("store.stopped", error=error)
+        if units:
+            self._tell(loop, units, [Lost(error) for _ in units])
+        if self._on_stopped:
+            loop.call_soon(self._on_stopped, error)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, units: list[Unit], answers: list[Answer]) -> None:
+        loop.call_soon(self._answer, loop, units, answers)
+
+    def _answer(self, loop: asyncio.AbstractEventLoop, units: list[Unit], answers: list[Answer]) -> None:
+        if self._silent:
+            return
+        _answer(units, answers)
+        self._turning = False
+        if self._waiting:
+            self._ask_turn(loop)
+        else:
+            self._idle.set()
+
+
+async def _await(work: AsyncWork, unit: Unit, scope: AsyncScope) -> None:
+    await work(unit, scope)
+
+
+async def _at_once(act: Callable[[], T]) -> T:
+    return act()
+
+
+def _answer(units: Sequence[Unit], answers: Sequence[Answer]) -> None:
+    for unit, answer in zip(units, answers, strict=True):
+        try:
+            unit.answered(answer)
+        except Exception as error:  # noqa: BLE001 - one that raises must not keep the others from their answers
+            log.error(  # noqa: TRY400 - our log carries the error itself
+                "answer.raised", error=error, unit=unit.label
+            )
+
+
+def _closed() -> Refusal:
+    return Refusal("closed", StoreError("the store is closed\nOpen it again, or submit before it is closed."))

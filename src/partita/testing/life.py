@@ -1,0 +1,195 @@
+"""One life of a simulated engine: from taking the store to a clean end or a death between any two callbacks.
+
+It runs the engine and the SQLite store as they are, on a database in memory that outlives it; only time, chance, the
+transport and the threads are the simulation's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
+from typing import Any
+
+from partita.errors import StoreError, one_line
+from partita.monitor.fold import CaseProjection
+from partita.runtime.app import App
+from partita.runtime.backends import Shelf
+from partita.runtime.engine import Engine
+from partita.runtime.look import Look
+from partita.runtime.requests import Reply, Request
+from partita.runtime.running import make_tables
+from partita.runtime.world import World
+from partita.store.sqlite.store import SqliteStore, open_store
+from partita.testing.virtual import SimClock, VirtualLoop
+from partita.testing.wire import SimulatedTransport, WireRates
+
+
+@dataclass(slots=True)
+class CommitRates:
+    """How often what becomes of a commit, as probabilities."""
+
+    lost_before: float = 0.0
+    lost_after: float = 0.0
+    crash_before: float = 0.0
+    crash_after: float = 0.0
+
+
+@dataclass(slots=True)
+class Setting:
+    """What every life in one simulation has around it."""
+
+    loop: VirtualLoop
+    clock: SimClock
+    dice: Random
+    app: App
+    place: str
+    wire: WireRates
+    commits: CommitRates
+    thread_s: float
+    """How long a plain function may take in its thread."""
+    note: Callable[[str, str], None]
+    """Hears of every fault: its kind, and what it met."""
+    wrong: Callable[[str], None]
+    """Hears of what must never happen."""
+    died: Callable[[], None]
+
+
+class Life:
+    """Starts once, then either stops or dies."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.ended = False
+        self.up = False
+        """It takes requests."""
+        self.committing = False
+        """A transaction is open: what is read now may never have happened."""
+        self.engine: Engine
+        self.store: SqliteStore
+        self.look: Look
+        self.transport = SimulatedTransport(setting.loop, setting.dice, setting.wire, setting.note)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._has_store = False
+
+    def begin(self) -> None:
+        """Start, as far as it gets."""
+        _starting = self.spawn(self._start_or_die())
+
+    async def _start_or_die(self) -> None:
+        try:
+            await self._start()
+        except StoreError as error:
+            self.die(f"no start: {one_line(error)}")
+
+    async def _start(self) -> None:
+        setting, shelf = self.setting, Shelf()
+        self.store = store = open_store(
+            setting.place,
+            clock=setting.clock,
+            projection=CaseProjection(shelf.get),
+            app=setting.app.name,
+            faults=self,
+            on_stopped=lambda error: self.die(f"store stopped: {str(error).partition(chr(10))[0]}"),
+        )
+        self._has_store = True
+        shelf.trail = store.trail
+        topology = store.register_topology(setting.app.declared.topology)
+        shelf.put(topology)
+        await make_tables(store, setting.app.services)
+        world = World(store, self.transport, setting.clock, self._in_thread, clean=store.clean, poll_s=1.0)
+        self.engine = Engine(setting.app.declared, topology, world, self.spawn)
+        self.look = Look(store.trail, store.work, store.cases, clock=setting.clock, is_running=lambda: True)
+        self.engine.start()
+        self.up = True
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that dies with this life."""
+        task = self.setting.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def ask(self, request: Request) -> Reply:
+        """Put a request; unknown where this life ends before it has answered."""
+        if not self.up:
+            return Reply(status="unknown", key=request.key, why="nobody answers")
+        task = self.setting.loop.create_task(self.engine.desk.take(request))
+        self._tasks.add(task)
+        await asyncio.wait({task})
+        self._tasks.discard(task)
+        if task.cancelled():
+            return Reply(status="unknown", key=request.key, why="the connection broke")
+        return task.result()
+
+    def evict(self) -> int:
+        """Evict every run that is idle now."""
+        return self.engine.executor.roster.evict_idle(idle_s=0.0) if self.up else 0
+
+    async def stop(self) -> None:
+        """End cleanly, unless it dies on the way."""
+        clean = await self.engine.stop()
+        if self.ended:
+            return
+        self._cancel_all()
+        self.setting.note("restart", "cleanly" if clean else "with something in flight")
+        self.up = False
+        await self.store.close(clean=clean)
+        if not self.ended:
+            self.ended = True
+            self.transport.cut()
+
+    def die(self, why: str) -> None:
+        """End as a killed process does: nothing more is decided, written or answered."""
+        if self.ended:
+            return
+        self.ended = True
+        self.setting.note("death", why)
+        self.up = False
+        self.transport.cut()
+        if self._has_store:
+            self.store.abandon()
+        self._cancel_all()
+        self.setting.died()
+
+    # What the store and the engine ask of their world.
+
+    def at_commit(self, units: int) -> str:
+        """What becomes of a commit."""
+        drawn, rates = self.setting.dice.random(), self.setting.commits
+        for fault, rate in (
+            ("lost_before", rates.lost_before),
+            ("lost_after", rates.lost_after),
+            ("crash_before", rates.crash_before),
+            ("crash_after", rates.crash_after),
+        ):
+            drawn -= rate
+            if drawn < 0:
+                self.committing = True
+                self.setting.note(fault, f"commit of {units} units")
+                self.committing = False
+                if fault.startswith("crash"):
+                    self.setting.loop.call_soon(self.die, "killed at a commit")
+                return fault
+        return "pass"
+
+    async def _in_thread(self, act: Callable[[], Any]) -> Any:
+        dice, most = self.setting.dice, self.setting.thread_s
+        await asyncio.sleep(dice.random() * most)
+        found = act()
+        await asyncio.sleep(dice.random() * most)
+        return found
+
+    def _cancel_all(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.dispatch.lanes.stop()
+            self.engine.executor.stop()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.ended:
+            self.setting.wrong(f"a task of the engine raised {type(error).__name__}: {error}")
+            self.die("a task of the engine raised")

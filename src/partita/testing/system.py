@@ -1,0 +1,97 @@
+"""The simulated system as people and faults meet it: one store, and one life of the engine after another."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
+
+from partita.runtime.requests import Reply, Request
+from partita.testing.life import Life, Setting
+from partita.testing.outside import Outside
+from partita.testing.trace import Trace
+from partita.testing.virtual import SimClock, VirtualLoop
+
+LIVES_MAX = 60
+
+
+@dataclass(slots=True)
+class System:
+    """Starts lives, and passes on what people ask."""
+
+    setting: Setting
+    outside: Outside
+    trace: Trace
+    lost_replies: float = 0.0
+    """How often an answer is lost on its way back."""
+    down_s: float = 1.0
+    """How long it takes at most until a dead engine is started again."""
+    life: Life | None = None
+    lives: int = 0
+    over: bool = False
+    """No further life is started."""
+    _starting: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
+
+    @property
+    def clock(self) -> SimClock:
+        """The one clock."""
+        return self.setting.clock
+
+    @property
+    def dice(self) -> Random:
+        """The one dice."""
+        return self.setting.dice
+
+    @property
+    def loop(self) -> VirtualLoop:
+        """The one loop."""
+        return self.setting.loop
+
+    def start(self) -> None:
+        """Start a life, where none is."""
+        if self.over or (self.life is not None and not self.life.ended):
+            return
+        self.lives += 1
+        if self.lives > LIVES_MAX:
+            self.over = True
+            self.trace.blame(f"it died {LIVES_MAX} times: nothing stops what kills it")
+            return
+        self.trace.say(f"-- life {self.lives}")
+        self.life = Life(self.setting)
+        self.outside.kill = self.life.die
+        self.life.begin()
+
+    def start_soon(self) -> None:
+        """Start a life after a while."""
+        if not self.over:
+            self.loop.call_later(self.dice.random() * self.down_s, self.start)
+
+    async def ask(self, request: Request) -> Reply:
+        """Put a request to whoever lives; unknown where nobody does, or the answer is lost."""
+        life = self.life
+        if life is None:
+            return Reply(status="unknown", key=request.key, why="nobody answers")
+        reply = await life.ask(request)
+        if reply.status != "unknown" and self.dice.random() < self.lost_replies:
+            self.trace.note("lost reply", f"{request.op} {request.key}")
+            return Reply(status="unknown", key=request.key, why="the reply was lost")
+        return reply
+
+    def living(self) -> Life | None:
+        """The life that takes requests, if one does."""
+        return self.life if self.life is not None and self.life.up else None
+
+    async def until_up(self) -> Life | None:
+        """Wait for a life that takes requests; None where there will be none."""
+        while not self.over:
+            found = self.living()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.05)
+        return None
+
+    async def stop(self) -> None:
+        """End the last life cleanly."""
+        self.over = True
+        if self.life is not None and not self.life.ended:
+            await self.life.stop()

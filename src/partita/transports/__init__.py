@@ -1,0 +1,1 @@
+"""How messages are carried from where they are written to where they are handled."""

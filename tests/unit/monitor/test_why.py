@@ -1,0 +1,298 @@
+"""Why an outcome has not happened: the leading cause of each situation, and the one command that mends it."""
+
+import pytest
+from msgspec.structs import replace
+
+from partita.errors import NotFound
+from partita.monitor.leaves import Leaf, WhyNode
+from partita.monitor.why import why
+from partita.store.facts import DuplicateStart, Open, Quarantined, Stepped, Waiting
+from tests.unit.monitor import situations
+from tests.unit.monitor.situations import Situation
+from tests.unit.monitor.trails import RUN, Trail
+
+SHOW = "partita show order:1"
+DECIDE = """partita signal order:1 DecideOrder '{"approve": ..., "by": ...}'"""
+CAUSES: list[tuple[Situation, str, Leaf, str]] = [
+    (situations.shipped, "OrderShipped", "produced", SHOW),
+    (situations.approved, "OrderShipped", "in_progress", SHOW),
+    (situations.declined, "OrderShipped", "took_other_branch", SHOW),
+    (situations.declined, "OrderCancelled", "produced", SHOW),
+    (situations.nothing_to_release, "OrderCancelled", "noop", SHOW),
+    (situations.shipment_refused, "OrderShipped", "took_other_branch", SHOW),
+    (situations.shipment_refused, "CardRefunded", "retrying_at", SHOW),
+    (situations.awaiting_a_manager, "OrderShipped", "waiting_for", DECIDE),
+    (situations.awaiting_a_manager, "OrderApproved", "waiting_for", DECIDE),
+    (situations.awaiting_a_manager, "DecideOrder", "waiting_for", DECIDE),
+    (situations.turned_down, "OrderShipped", "took_other_branch", SHOW),
+    (situations.charging_again, "OrderShipped", "retrying_at", SHOW),
+    (situations.mail_dead, "orderconfirmed", "dead", "partita dead redrive m7/notifications"),
+    (situations.mail_discarded, "orderconfirmed", "discarded", SHOW),
+    (situations.shipping_paused, "OrderShipped", "group_paused", "partita group resume shipping"),
+    (situations.inventory_gone, "OrderShipped", "group_gone", "partita group retire inventory"),
+    (situations.inventory_retired, "OrderShipped", "group_gone", "partita signal order:1 OrderApproved"),
+    (situations.quarantined, "StockReserved", "quarantined", "partita dead discard x1/quarantine"),
+    (situations.blocked, "StockReleased", "blocked_by", SHOW),
+    (situations.requested, "OrderShipped", "engine_not_running", "partita dev"),
+    (situations.engine_gone, "OrderShipped", "engine_not_running", "partita dev"),
+    (situations.delayed, "OrderShipped", "timer_pending", SHOW),
+    (situations.unheard, "OrderShipped", "no_subscriber", "partita flow --declared"),
+    (situations.added_later, "OrderShipped", "no_subscriber", "partita signal order:1 OrderConfirmed"),
+    (situations.run_started, "OrderShipped", "in_progress", SHOW),
+    (situations.run_declined, "OrderShipped", "took_other_branch", SHOW),
+    (situations.call_failed, "OrderConfirmed", "took_other_branch", SHOW),
+    (situations.call_failed, "CardCharged", "call_failed", SHOW),
+    (situations.call_withdrawn, "StockReserved", "withdrawn", SHOW),
+    (situations.call_held, "OrderShipped", "call_held", "partita dead redrive m4/billing"),
+    (situations.call_held, "ChargeCard", "call_held", "partita dead redrive m4/billing"),
+    (situations.run_stopped, "OrderShipped", "run_failed_at", "partita retry order:1"),
+    (situations.run_awaiting_approval, "OrderShipped", "waiting_for", DECIDE),
+    (situations.local_step, "OrderShipped", "in_progress", SHOW),
+    (situations.local_step, "price", "in_progress", SHOW),
+    (situations.local_step_again, "price", "retrying_at", SHOW),
+    (situations.sleeping, "OrderShipped", "timer_pending", SHOW),
+    (situations.sleeping, "sleep", "timer_pending", SHOW),
+    (situations.with_child, "OrderShipped", "in_progress", "partita show customer:7"),
+    (situations.no_run, "OrderShipped", "no_run", "partita start fulfil '{...}'"),
+    (situations.ship_dead, "OrderShipped", "dead", "partita dead redrive m7/shipping"),
+    (situations.ship_dead, "ShipOrder", "dead", "partita dead redrive m7/shipping"),
+    (situations.doomed, "OrderShipped", "noop", SHOW),
+    (situations.doomed, "OrderCancelled", "doomed_wait", "partita signal order:1 OrderShipped"),
+]
+
+
+@pytest.mark.parametrize(
+    ("situation", "outcome", "leaf", "command"), CAUSES, ids=[f"{s.__name__}-{outcome}" for s, outcome, _, _ in CAUSES]
+)
+def test_the_leading_cause_is_named_with_the_command_that_mends_it(
+    situation: Situation, outcome: str, leaf: Leaf, command: str
+) -> None:
+    tree = situation().why(outcome)
+
+    assert (tree.leading.leaf, tree.leading.command) == (leaf, command)
+    assert tree.happened == (leaf == "produced")
+
+
+@pytest.mark.parametrize(
+    ("situation", "outcome", "leaf", "command"), CAUSES, ids=[f"{s.__name__}-{outcome}" for s, outcome, _, _ in CAUSES]
+)
+def test_every_leaf_has_a_sentence_and_a_command_and_cites_facts_of_the_case(
+    situation: Situation, outcome: str, leaf: Leaf, command: str
+) -> None:
+    trail = situation()
+    said = {fact.seq for fact in trail.facts}
+
+    for node in leaves(trail.why(outcome).root):
+        assert node.sentence
+        assert (node.command or "").startswith("partita ")
+        assert {one.seq for one in node.evidence} <= said
+
+
+def leaves(node: WhyNode) -> list[WhyNode]:
+    below = [leaf for need in node.needs for leaf in leaves(need)]
+    return [node, *below] if node.leaf else below
+
+
+# Sentences say whom, when and how often.
+
+
+def test_a_retry_says_which_attempt_failed_and_when_the_next_is_due() -> None:
+    leading = situations.charging_again().why("OrderShipped").leading
+
+    assert leading.sentence.startswith("attempt 2 of billing at ChargeCard failed: RetryLater: gateway is busy")
+    assert leading.sentence.endswith("(in 10 s)")
+
+
+def test_a_retry_that_is_due_while_no_engine_runs_waits_for_the_engine() -> None:
+    trail = situations.charging_again()
+    trail.engine_running = False
+
+    assert trail.why("OrderShipped").leading.command == "partita dev"
+    assert trail.why("OrderShipped", after_s=11).leading.leaf == "engine_not_running"
+
+
+def test_a_wait_says_for_whom_and_until_when() -> None:
+    sentence = situations.awaiting_a_manager().why("OrderShipped").leading.sentence
+
+    assert "waits for OrderApproved or OrderTurnedDown from a manager" in sentence
+    assert "until 2023-11-21" in sentence
+
+
+def test_a_run_that_took_another_branch_says_which_answer_led_it_there() -> None:
+    sentence = situations.run_declined().why("OrderShipped").leading.sentence
+
+    assert "after ChargeCard was answered with CardDeclined" in sentence
+    assert "its last event was OrderCancelled" in sentence
+
+
+def test_the_evidence_of_another_branch_is_the_answer_itself() -> None:
+    leading = situations.declined().why("CardCharged").leading
+
+    assert [one.text for one in leading.evidence] == [
+        "billing handled ChargeCard (answer: CardDeclined)",
+        "billing published CardDeclined",
+    ]
+
+
+def test_what_is_blocked_names_what_is_before_it_and_why_that_is_not_done() -> None:
+    leading = situations.blocked().why("StockReleased")
+
+    assert "ReserveStock is before it" in leading.leading.sentence
+    assert "retrying_at" in {leaf.leaf for leaf in leaves(leading.root)}
+
+
+def test_a_doomed_wait_says_why_each_of_its_events_will_not_come() -> None:
+    tree = situations.doomed().why("OrderCancelled")
+
+    assert "nothing open can bring it about" in tree.leading.sentence
+    assert "shipping did nothing about ShipOrder: nothing to ship" in {leaf.sentence for leaf in leaves(tree.root)}
+
+
+def test_a_dead_notification_is_shown_below_an_event_that_did_happen() -> None:
+    tree = situations.mail_dead().why("OrderConfirmed")
+
+    assert tree.leading.leaf == "produced"
+    assert [node.leaf for node in tree.root.needs] == ["dead"]
+
+
+def test_a_case_that_has_ended_says_with_what_where_no_branch_leads_to_the_outcome() -> None:
+    trail = situations.shipped()
+    trail.topology = situations.doomed().topology
+    leading = trail.why("ShipmentRefused").leading
+
+    assert leading.leaf == "took_other_branch"
+
+
+def test_the_newest_state_of_a_mended_case_leads() -> None:
+    trail = situations.ship_dead()
+    situations.die(trail, "m7", "shipping", "ShipOrder")
+    trail.handle("m7", "shipping", "OrderShipped")
+
+    assert trail.why("OrderShipped").happened
+
+
+def test_what_is_not_carried_yet_is_in_the_outbox() -> None:
+    trail = situations.approved()
+    tree = why(
+        trail.case,
+        "OrderShipped",
+        facts=trail.facts,
+        topology=trail.topology,
+        engine_running=True,
+        now=trail.now,
+        outbox=["m2"],
+    )
+
+    assert tree.leading.leaf == "in_outbox"
+
+
+def test_what_another_case_owes_is_asked_for_there() -> None:
+    trail = Trail(situations.placed().topology)
+    trail.publish("OrderConfirmed", case="order:2", head_case="order:2", also=("order:1",))
+    leading = trail.why("OrderShipped").leading
+
+    assert (leading.leaf, leading.command) == ("other_case", "partita why order:2 ShipOrder")
+
+
+def test_a_run_whose_workflow_has_left_the_code_cannot_move() -> None:
+    trail = situations.run_started()
+    trail.topology = replace(trail.topology, workflows=())
+    leading = trail.why("OrderShipped").leading
+
+    assert (leading.leaf, leading.command) == ("group_gone", "partita cancel order:1")
+    assert trail.show().stuck == (leading.sentence,)
+
+
+def test_a_workflow_that_is_started_by_hand_says_how() -> None:
+    trail = Trail(situations.run_started().topology)
+    trail.topology = replace(
+        trail.topology, workflows=tuple(replace(one, starts_on=None) for one in trail.topology.workflows)
+    )
+    leading = trail.why("OrderConfirmed").leading
+
+    assert (leading.leaf, leading.command) == ("never_produced", "partita start fulfil '{...}'")
+
+
+def test_a_request_that_an_engine_has_found_is_in_progress() -> None:
+    trail = situations.requested()
+    trail.engine_running = True
+
+    assert trail.why("OrderShipped").leading.leaf == "in_progress"
+
+
+@pytest.mark.parametrize(("engine_running", "leaf"), [(True, "in_progress"), (False, "engine_not_running")])
+def test_a_local_step_and_an_idle_run_need_an_engine(engine_running: bool, leaf: Leaf) -> None:
+    for situation in (situations.local_step, situations.run_started, situations.run_retried):
+        trail = situation()
+        trail.engine_running = engine_running
+        assert trail.why("OrderShipped").leading.leaf == leaf
+
+
+def test_a_run_that_only_a_timer_moves_sleeps_until_then() -> None:
+    trail = situations.run_started()
+    trail.say(Waiting(open=Open(wakes=trail.now + 60_000_000)), run=RUN)
+
+    assert trail.why("OrderShipped").leading.leaf == "timer_pending"
+    assert (trail.where().verdict, trail.where().at) == ("waiting", "fulfil")
+
+
+def test_a_second_start_says_which_run_the_case_has() -> None:
+    trail = situations.run_started()
+    again = trail.publish("OrderPlaced")
+    body = DuplicateStart(message=again, group="workflow:fulfil", type="OrderPlaced", workflow="fulfil", run=RUN)
+    trail.say(body)
+
+    assert trail.why("OrderShipped").leading.leaf == "in_progress"
+
+
+def test_a_handler_that_did_its_work_did_it() -> None:
+    tree = situations.mailed().why("orderconfirmed")
+
+    assert tree.happened
+    assert tree.leading.sentence.startswith("orderconfirmed handled OrderConfirmed at ")
+
+
+def test_a_handler_whose_event_is_missing_says_what_is_missing() -> None:
+    tree = situations.approved().why("orderconfirmed")
+
+    assert tree.root.sentence == "orderconfirmed handles OrderConfirmed, which has not been published"
+    assert tree.leading.leaf == "in_progress"
+
+
+# Steps and names.
+
+
+def test_a_step_that_was_done_is_produced_and_one_that_failed_is_not() -> None:
+    trail = situations.local_step()
+    trail.say(Stepped(step="price#1", error="OSError", text="no route", attempts=3), run=RUN)
+    assert trail.why("price").leading.leaf == "step_failed"
+
+    trail.step_done("price")
+    assert trail.why("price").happened
+
+
+def test_an_unknown_outcome_is_refused_and_the_nearest_is_named() -> None:
+    with pytest.raises(NotFound, match=r"Did you mean OrderShipped\?"):
+        situations.placed().why("OrderShiped")
+
+
+def test_quarantined_bytes_of_a_type_that_no_code_knows_can_be_asked_for() -> None:
+    trail = situations.placed()
+    trail.say(Quarantined(id="x1", type="OrderPlacedV9", case="order:1", reason="no such type", raw="e30="))
+
+    assert trail.why("OrderPlacedV9").leading.leaf == "quarantined"
+
+
+def test_a_type_that_nothing_publishes_says_how_to_declare_it() -> None:
+    trail = Trail(situations.inventory_gone().topology)
+    leading = trail.why("StockReserved").leading
+
+    assert leading.leaf == "never_produced"
+    assert "declare it so: external=..." in leading.sentence
+
+
+def test_an_order_that_was_never_placed_names_those_who_could_begin_it() -> None:
+    tree = Trail(situations.placed().topology).why("OrderShipped")
+
+    assert tree.leading.leaf == "waiting_for"
+    assert "OrderPlaced comes from the customer, and has not come" in {leaf.sentence for leaf in leaves(tree.root)}

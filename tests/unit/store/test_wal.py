@@ -1,0 +1,109 @@
+"""Acknowledged commits that a broken log would swallow."""
+
+import random
+from pathlib import Path
+
+import apsw
+import pytest
+
+from partita.clock import SystemClock
+from partita.errors import StoreError
+from partita.store.sqlite.doctor import examine
+from partita.store.sqlite.store import open_store
+from partita.store.sqlite.wal import count_lost, log_path
+from tests.conformance.store_suite import Counting, published
+from tests.unit.store.sqlite_desk import opened
+
+COMMITS = 20
+
+
+def log_of(folder: Path) -> tuple[bytes, bytes]:
+    """The file and the log of a database with COMMITS commits that were never folded back."""
+    path = folder / "whole.db"
+    connection = apsw.Connection(str(path))
+    for pragma in ("journal_mode=wal", "synchronous=full", "wal_autocheckpoint=0"):
+        connection.execute(f"pragma {pragma}").fetchall()
+    dice = random.Random(7)
+    connection.execute("create table t (body)")
+    for _ in range(COMMITS - 1):
+        connection.execute("insert into t values (?)", ("x" * dice.randrange(10, 6_000),))
+    file, log = path.read_bytes(), log_path(path).read_bytes()
+    connection.close()
+    return file, log
+
+
+def look(folder: Path, file: bytes, log: bytes) -> tuple[int, int]:
+    """How many of the commits SQLite has left, and how many are counted as lost."""
+    path = folder / "broken.db"
+    path.write_bytes(file)
+    log_path(path).write_bytes(log)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        made = connection.execute("select count(*) from sqlite_schema").get
+        left = 1 + int(str(connection.execute("select count(*) from t").get)) if made else 0
+        return left, count_lost(connection, path)
+    finally:
+        connection.close()
+
+
+def test_every_flipped_bit_that_loses_more_than_the_last_commit_is_seen(tmp_path: Path) -> None:
+    file, log = log_of(tmp_path)
+    dice = random.Random(1)
+    for _ in range(150):
+        broken = bytearray(log)
+        broken[dice.randrange(len(log))] ^= 1 << dice.randrange(8)
+        left, lost = look(tmp_path, file, bytes(broken))
+        assert lost == max(0, COMMITS - left - 1)
+
+
+def test_a_log_torn_by_a_power_cut_is_no_loss(tmp_path: Path) -> None:
+    file, log = log_of(tmp_path)
+    dice = random.Random(2)
+    for _ in range(150):
+        _left, lost = look(tmp_path, file, log[: dice.randrange(len(log))])
+        assert lost == 0
+
+
+async def test_a_store_that_lost_commits_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path) as desk:
+        for _ in range(10):
+            await desk.accept(published())
+        file, log = path.read_bytes(), bytearray(log_path(path).read_bytes())
+    log[len(log) // 2] ^= 1
+    path.write_bytes(file)
+    log_path(path).write_bytes(log)
+
+    for _ in range(2):
+        with pytest.raises(
+            StoreError, match=r"acknowledged commits lie behind a broken part of its log.*\nKeep a copy"
+        ):
+            open_store(path, clock=SystemClock(), projection=Counting())
+        assert log_path(path).read_bytes() == log
+    finding = next(finding for finding in examine(path) if finding.name == "file")
+    assert not finding.well
+    assert finding.facts["commits_lost"]
+
+
+async def test_the_doctor_finds_nothing_at_a_store_that_is_being_written(tmp_path: Path) -> None:
+    async with opened(tmp_path / "shop.db", clock=SystemClock()) as desk:
+        await desk.accept(*(published() for _ in range(50)))
+        findings = {finding.name: finding for finding in examine(tmp_path / "shop.db")}
+
+    assert findings["file"].well
+    assert findings["format"].facts["journal"] == "wal"
+    assert findings["pages"].well
+    assert findings["chain"].facts == {"facts": 50, "broken_at": None}
+
+
+def test_the_doctor_sees_a_changed_journal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    open_store(path, clock=SystemClock(), projection=Counting()).abandon()
+    connection = apsw.Connection(str(path))
+    connection.execute("pragma journal_mode=delete").fetchall()
+    connection.close()
+
+    finding = next(finding for finding in examine(path) if finding.name == "format")
+    assert not finding.well
+    assert "journal mode delete" in finding.said
