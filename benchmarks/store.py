@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
+from msgspec import Raw
 
 from partita.clock import SystemClock
 from partita.store import work
-from partita.store.facts import Fact, NewFact, Open, OpenWait, Published, Started, Stepped, Waiting
-from partita.store.port import Accepted, Answer, CaseRow, Unit, Write
+from partita.store.facts import Fact, Handled, NewFact, Open, OpenWait, Published, Started, Stepped, Waiting
+from partita.store.port import Accepted, Answer, CaseRow, Scope, Unit, Write
 from partita.store.sqlite.store import SqliteStore, open_store
 
 IN_FLIGHT = 500
@@ -105,7 +106,7 @@ async def units(store: SqliteStore, seconds: float, make: Callable[[int], Unit])
 def a_step(number: int) -> Unit:
     run = f"fulfil/order:{number % CASES}/1"
     return Unit(
-        facts=[NewFact(Stepped(step="fulfil/reserve_stock#1", value=b'"' + b"v" * 200 + b'"'), run=run)],
+        facts=[NewFact(Stepped(step="fulfil/reserve_stock#1", value=Raw(b'"' + b"v" * 200 + b'"')), run=run)],
         writes=[Write(work.MOVE_RUN, ("open", number, run))],
     )
 
@@ -118,6 +119,15 @@ def a_publish(number: int) -> Unit:
     )
 
 
+def a_handling(number: int) -> Unit:
+    def write(unit: Unit, scope: Scope) -> None:
+        scope.tx.execute("insert into bench_row values (?, ?)", number, "x" * 40)
+        unit.facts.append(NewFact(Handled(message="m", group="g", type="T"), case=f"order:{number % CASES}"))
+
+    message = f"{number:032x}"
+    return Unit(work=write, writes=[Write(work.KNOW_MESSAGE, (message, b"x" * 16, number), "known")], label="bench")
+
+
 def a_start(number: int) -> Unit:
     case = f"order:{number}"
     run = f"fulfil/{case}/1"
@@ -126,7 +136,7 @@ def a_start(number: int) -> Unit:
     return Unit(
         facts=[
             NewFact(
-                Published(id=message, type="OrderPlaced", correlation=message, data=b'{"order_id":"%d"}' % number),
+                Published(id=message, type="OrderPlaced", correlation=message, data=Raw(b'{"order_id":"%d"}' % number)),
                 case=case,
             ),
             NewFact(Started(workflow="fulfil", message=message, type="OrderPlaced", code="3f2a9c1d"), run=run),
@@ -141,28 +151,30 @@ def a_start(number: int) -> Unit:
 
 async def through_the_store(folder: Path, seconds: float) -> dict[str, object]:
     found: dict[str, object] = {}
-    for name, make in (("step", a_step), ("publish", a_publish), ("start", a_start)):
+    for name, make in (("step", a_step), ("publish", a_publish), ("handling", a_handling), ("start", a_start)):
         path = folder / f"{name}.db"
         store = open_store(path, clock=SystemClock(), projection=Count(), app="bench")
         if make is a_step:
-            await _add_runs(store)
+            await _accept(store, *(a_start(number) for number in range(CASES)))
+        if make is a_handling:
+            await _accept(store, Unit(work=_make_table))
         figures = await units(store, seconds, make)
-        count = (store.trail.list_facts(after_seq=0, limit=1) or [None]) and _last_seq(path)
+        count = _last_seq(path)
         await store.close()
         found[f"units_{name}"] = figures | {"bytes_per_fact": round(path.stat().st_size / count)}
     return found
 
 
-async def _add_runs(store: SqliteStore) -> None:
-    def answered(_answer: Answer) -> None:
-        ready.set()
-
-    ready = asyncio.Event()
-    starts = [a_start(number) for number in range(CASES)]
-    starts[-1].answered = answered
-    for unit in starts:
+async def _accept(store: SqliteStore, *these: Unit) -> None:
+    last: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    these[-1].answered = last.set_result
+    for unit in these:
         store.submit(unit)
-    await ready.wait()
+    assert isinstance(await last, Accepted)
+
+
+def _make_table(_unit: Unit, scope: Scope) -> None:
+    scope.tx.execute("create table bench_row (n integer primary key, body text)")
 
 
 def _last_seq(path: Path) -> int:

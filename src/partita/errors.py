@@ -11,6 +11,7 @@
     ├── LimitExceeded              the sender: a size, length, depth or rate went over its limit
     ├── BackendError               the world: wait, then try again
     │   ├── StoreError
+    │   │   └── StoreHeld          another process writes this store: ask that one
     │   └── TransportError
     └── ProcessError               an answer that travels through users' code
         ├── Refused                a business answer other than the expected one
@@ -98,6 +99,10 @@ class StoreError(BackendError):
     """The store could not be opened, read or written."""
 
 
+class StoreHeld(StoreError):
+    """Another process holds the store."""
+
+
 class TransportError(BackendError):
     """The transport could not carry a message."""
 
@@ -153,9 +158,18 @@ class Final(ProcessError):
     """Raised by a handler: don't try me again."""
 
 
+def plain(text: str) -> str:
+    """A text as every store keeps it: NUL and halves of surrogate pairs become escapes."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
 def one_line(error: BaseException, limit: int = 500) -> str:
     """Say an error in one line of at most `limit` characters, for a fact or a log."""
-    text = " ".join(str(error).split())
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - its __str__ may be users' code
+        said = f"a {type(error).__name__} that can't be said"
+    text = plain(" ".join(said.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -88,6 +89,14 @@ class Retry:
         steps = min(attempt - 1, 64)  # beyond that every factor above 1 has long reached `most`
         whole = min(duration_us(self.first) * self.factor**steps, most)
         return round(whole * (1 - chance / 4))
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether foreign code has failed, whatever it raised; not that this process, or the task around it, has to end."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        return False
+    task = asyncio.current_task()
+    return not isinstance(error, asyncio.CancelledError) or task is None or not task.cancelling()
 
 
 def delay_after(error: BaseException, attempt: int, retry: Retry, chance: float) -> int:

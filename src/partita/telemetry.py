@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from partita.errors import one_line
+
 
 class Log:
     """`log.info("run.waiting", run_id=...)` becomes `run.waiting run_id=...` on the standard logger of that room."""
@@ -25,5 +27,9 @@ class Log:
 
     def _write(self, level: int, event: str, facts: dict[str, object], error: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
-            text = " ".join([event, *(f"{name}={value}" for name, value in facts.items())])
+            text = " ".join([event, *(f"{name}={_say(value)}" for name, value in facts.items())])
             self._logger.log(level, text, exc_info=error)
+
+
+def _say(value: object) -> object:
+    return one_line(value) if isinstance(value, BaseException) else value

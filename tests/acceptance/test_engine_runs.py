@@ -499,3 +499,16 @@ async def test_a_case_without_an_open_run_can_not_be_cancelled(store: Path) -> N
         await client.emit(Noted())
         with pytest.raises(Rejected, match=f"case {CASE} has no open run"):
             await ask(client, "cancel", case=CASE)
+
+
+async def test_what_has_settled_has_been_committed(store: Path) -> None:
+    @workflow(starts_on=Placed)
+    async def ship(order: Placed) -> None:
+        await call(Pay(order_id=order.order_id), expect=Paid)
+        await publish(Shipped(order_id=order.order_id))
+
+    async with App("shop", services=[paying(Attempts(0))], workflows=[ship]).run(store) as client:
+        for number in range(60):
+            await client.emit(Placed(order_id=str(number)))
+            await client.settle()
+            assert (await client.where(f"order:{number}")).verdict == "done"

@@ -1,11 +1,10 @@
 """What every store has to promise: one suite, run on each backend and each way of driving it."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -13,153 +12,38 @@ from msgspec import Raw
 from partita.messages.envelope import Cause
 from partita.messages.topology import MessageEntry, Topology
 from partita.store import work
-from partita.store.body import Body
-from partita.store.facts import Fact, NewFact, Published, Started, Stepped, Unread
+from partita.store.facts import NewFact, Published, Started, Unread
 from partita.store.port import (
     Accepted,
     Answer,
     AsyncScope,
-    CaseReader,
-    CaseRow,
     Projection,
     Refusal,
     Scope,
-    TrailReader,
     Unit,
-    WorkReader,
     Write,
 )
-
-NOW = 1_790_000_000_000_000
-RUN = "fulfil/order:1/1"
-MESSAGE = "0123456789abcdef0123456789abcdef"
-DIGEST = b"0123456789abcdef"
-
-
-class Whispered(Body, frozen=True, kw_only=True):
-    """A fact of a release that is newer than this one."""
-
-    kind: ClassVar[str] = "whispered"
-    text: str
-
-
-class SetClock:
-    """Stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.us = NOW
-        self._ids = itertools.count(1)
-
-    def now_us(self) -> int:
-        return self.us
-
-    async def sleep(self, seconds: float) -> None:
-        self.us += int(seconds * 1_000_000)
-
-    def new_id(self) -> str:
-        return f"{next(self._ids):032x}"
-
-    def chance(self) -> float:
-        return 0.5
-
-
-class Counting:
-    """Folds a case to the kinds of its facts; its rank is in its key, as in `order:3-late`."""
-
-    def __init__(self, version: int = 1) -> None:
-        self.version = version
-        self.folds: list[tuple[str, int]] = []
-
-    def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
-        self.folds.append((case, len(facts)))
-        kinds = [*(state or b"").decode().split(), *(fact.kind for fact in facts)]
-        key = case.partition(":")[2]
-        return CaseRow(
-            case,
-            rank=int(key[0]) if key[:1].isdigit() else 4,
-            stuck=key.endswith("-stuck"),
-            at=facts[-1].kind,
-            since=facts[-1].at,
-            deadline=NOW + 60 if key.endswith("-due") else None,
-            fold=self.version,
-            seq=facts[-1].seq,
-            state=" ".join(kinds).encode(),
-        )
-
-
-class OpenStore(Protocol):
-    """The port, and what the composition root asks of a store beside it."""
-
-    trail: TrailReader
-    work: WorkReader
-    cases: CaseReader
-    clean: bool
-
-    def submit(self, unit: Unit) -> None: ...
-    async def close(self) -> None: ...
-    def abandon(self) -> None: ...
-    def register_topology(self, topology: Topology) -> Topology: ...
-    async def refold(self, cases: Sequence[str] | None = None) -> int: ...
-
-
-class Desk:
-    """Hands units in, and waits for what is decided."""
-
-    def __init__(self, store: OpenStore) -> None:
-        self.take(store)
-
-    def take(self, store: OpenStore) -> None:
-        self.store = store
-        self.trail, self.work, self.cases = store.trail, store.work, store.cases
-
-    def submit(self, unit: Unit) -> asyncio.Future[Answer]:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        unit.answered = answer.set_result
-        self.store.submit(unit)
-        return answer
-
-    async def decide(self, unit: Unit) -> Answer:
-        async with asyncio.timeout(10):
-            return await self.submit(unit)
-
-    async def accept(self, *facts: NewFact, writes: Sequence[Write] = (), **more: Any) -> Accepted:
-        answer = await self.decide(Unit(facts=list(facts), writes=list(writes), **more))
-        assert isinstance(answer, Accepted), answer
-        return answer
-
-    async def refuse(self, unit: Unit) -> Refusal:
-        answer = await self.decide(unit)
-        assert isinstance(answer, Refusal), answer
-        return answer
-
-    async def start_run(self, run: str = RUN) -> Accepted:
-        return await self.accept(NewFact(Started(workflow="fulfil"), run=run), writes=[add_run(run)])
-
-
-def published(case: str | None = "order:1", message: str = MESSAGE, **more: Any) -> NewFact:
-    return NewFact(Published(id=message, type="OrderPlaced"), case=case, **more)
-
-
-def stepped(run: str = RUN, **more: Any) -> NewFact:
-    return NewFact(Stepped(step="fulfil/reserve#1", value=Raw(b'"done"')), run=run, **more)
-
-
-def add_run(run: str = RUN, must: str | None = None) -> Write:
-    case = run.split("/")[1]
-    return Write(work.ADD_RUN, (run, "fulfil", case, int(run.split("/")[2]), None, None, "wait"), must)
-
-
-def know(message: str = MESSAGE, must: str | None = "known") -> Write:
-    return Write(work.KNOW_MESSAGE, (message, DIGEST), must, 0)
-
-
-def owe(message: str = MESSAGE, group: str = "inventory", state: str = "open") -> Write:
-    params = (message, group, "OrderPlaced", "order:1", state, 0, None, None, None)
-    return Write(work.OPEN_OBLIGATION, params, None, 0)
-
-
-def on(op: str, *before: Any, must: str | None = "not there") -> Write:
-    return Write(op, (*before, MESSAGE, "inventory"), must)
+from tests.conformance.store_desk import (
+    DIGEST,
+    MESSAGE,
+    NOW,
+    RUN,
+    Counting,
+    Desk,
+    OpenStore,
+    SetClock,
+    Whispered,
+    add_run,
+    know,
+    make_notes,
+    note,
+    notes,
+    on,
+    owe,
+    published,
+    stepped,
+    together,
+)
 
 
 class StoreSuite:
@@ -314,9 +198,10 @@ class StoreSuite:
     async def test_a_unit_that_makes_a_run_and_is_refused_has_made_none(self, desk: Desk) -> None:
         started = NewFact(Started(workflow="fulfil"), run=RUN)
         refusal = await desk.refuse(Unit(facts=[started], writes=[add_run(), on(work.CLOSE_OBLIGATION)]))
-        again = await desk.start_run()
-
         assert refusal.why == "not there"
+        assert (await desk.refuse(Unit(facts=[stepped()]))).why == "no such run"
+
+        again = await desk.start_run()
         assert again.recorded[0].run_n == 1
         assert [case.case for case in desk.cases.list_cases()[0]] == ["order:1"]
 
@@ -610,6 +495,19 @@ class StoreSuite:
 
         assert (await desk.refuse(Unit(writes=[add_run(must="exists")]))).why == "exists"
 
+    async def test_a_case_of_which_nothing_is_said_is_not_shown_until_something_is(self, desk: Desk) -> None:
+        await desk.accept(writes=[add_run()])
+        assert desk.cases.find_case("order:1") is None
+        assert desk.cases.list_cases() == ([], None)
+        assert desk.cases.count_cases() == {}
+        assert await desk.store.refold() == 0
+
+        await desk.accept(stepped())
+
+        row = desk.cases.find_case("order:1")
+        assert row is not None
+        assert row.state == b"stepped"
+
     async def test_a_child_is_a_run_that_knows_its_parent(self, desk: Desk) -> None:
         child = ("ship/parcel:1/1", "ship", "parcel:1", 1, RUN, "ship#1", "abandon")
         await desk.accept(NewFact(Started(workflow="ship"), run=child[0]), writes=[Write(work.ADD_RUN, child)])
@@ -768,7 +666,7 @@ class StoreSuite:
             await newer.accept(published("order:5"))
             written = newer.cases.find_case("order:5")
             assert written is not None
-            assert (written.fold, written.state) == (2, b"published published")
+            assert (written.fold, written.state) == (2, b"published+ published+")
         self.reopen(desk, place)
 
     async def test_stale_cases_are_folded_anew_and_written(self, desk: Desk, place: str | Path) -> None:
@@ -783,33 +681,17 @@ class StoreSuite:
             assert self.projection.folds == []
         self.reopen(desk, place)
 
+    async def test_what_an_older_release_folded_in_between_is_stale_again(self, desk: Desk, place: str | Path) -> None:
+        await desk.accept(published("order:5"))
+        await desk.store.close()
+        async with self.at(place, version=2) as newer:
+            assert [await newer.store.refold() for _ in range(2)] == [1, 0]
+        async with self.at(place, version=1) as older:
+            await older.accept(published("order:6"))
+        async with self.at(place, version=2) as newer:
+            assert [await newer.store.refold() for _ in range(2)] == [1, 0]
+        self.reopen(desk, place)
+
     def reopen(self, desk: Desk, place: str | Path) -> None:
         """Give the fixture an open store to end with."""
         desk.take(self.open(place, clock=self.clock, projection=self.projection))
-
-
-async def together(desk: Desk, *units: Unit) -> list[Answer]:
-    """Units submitted in one go, so that they may share a transaction."""
-    answers: list[Awaitable[Answer]] = [desk.submit(unit) for unit in units]
-    async with asyncio.timeout(10):
-        return list(await asyncio.gather(*answers))
-
-
-def make_notes(scope: Scope) -> None:
-    scope.tx.execute("create table if not exists shop_note (text)")
-
-
-def note(text: str) -> Callable[[Unit, Scope], None]:
-    def act(_unit: Unit, scope: Scope) -> None:
-        scope.tx.execute("insert into shop_note values (?)", text)
-
-    return act
-
-
-async def notes(desk: Desk) -> list[str]:
-    def act(unit: Unit, scope: Scope) -> None:
-        unit.result = [row["text"] for row in scope.tx.list_rows("select text from shop_note order by rowid")]
-
-    answer = await desk.accept(work=act)
-    found: list[str] = answer.result
-    return found

@@ -8,7 +8,8 @@ import pytest
 from partita.store.port import Projection
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore, open_store
-from tests.conformance.store_suite import SetClock, StoreSuite
+from tests.conformance.store_desk import SetClock
+from tests.conformance.store_suite import StoreSuite
 
 
 class TestThreadLane(StoreSuite):

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from partita.cli.causes import Mends, why_lines
+from partita.cli.causes import Mends, as_typed, why_lines
 from partita.cli.output import Line, Span, columns, print_json, print_lines
 from partita.cli.render import STYLES, When, show_lines
 from partita.clock import SystemClock
@@ -115,7 +115,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def tell(told: Told, *, as_json: bool, here: bool) -> None:
     """Print what came of a demo. `here` says whether the commands find its store from the current folder."""
-    commands = list(_commands(told, here=here))
+    commands = [(as_typed(command), what) for command, what in _commands(told, here=here)]
     if not as_json:
         print_lines(_lines(told, commands))
         return
@@ -156,7 +156,7 @@ def _lines(told: Told, commands: Sequence[tuple[str, str]]) -> Iterator[Line]:
         yield from show_lines(story.view, when, flags=_RUN)
     if told.why is not None:
         yield ()
-        yield (Span(f"partita why {told.why.case} {told.why.outcome}", "strong"),)
+        yield (Span(as_typed(f"partita why {told.why.case} {told.why.outcome}"), "strong"),)
         yield from why_lines(told.why, when, Mends(acting=_RUN, dev=f"partita dev {_app(told)}"))
     yield ()
     yield (Span("Try next", "strong"),)

@@ -31,7 +31,7 @@ from partita.clock import Alarms, Clock
 from partita.errors import ContractBroken, DefinitionError, Final, MessageError
 from partita.limits import LIMITS
 from partita.messages.answers import watch_rollback
-from partita.retry import Retry, delay_after
+from partita.retry import Retry, delay_after, is_failure
 from partita.store.facts import Claimed, Dead, Handled
 from partita.store.port import Accepted, Answer, AsyncScope, Lost, Recorded, Refusal, Scope, Store, Unit
 from partita.store.work import CLAIM_OBLIGATION
@@ -126,9 +126,11 @@ class Dispatch:
         """Be told of the end of a command's handling, in this process only."""
         self._asking.setdefault(message, []).append(told)
 
-    def forget_asking(self, message: str) -> None:
-        """Nobody waits for that command here any more."""
-        self._asking.pop(message, None)
+    def forget_asking(self, message: str, told: Callable[[Handled | Dead], None]) -> None:
+        """This one does not wait for that command any more."""
+        left = [one for one in self._asking.pop(message, ()) if one is not told]
+        if left:
+            self._asking[message] = left
 
     def bar(self, message: str, group: str) -> Literal["withdrawn", "barred", "closed", "unknown"]:
         """Let no further attempt of a command begin, at once; the caller commits what the answer says.
@@ -270,9 +272,8 @@ class Dispatch:
                 at = self._around.clock.now_us()
                 async with asyncio.timeout(limit_s):
                     await self._around.in_thread(lambda: handle_plain(handling, self._book, None, at))
-        except (Exception, asyncio.CancelledError) as error:  # a handler may raise anything
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except BaseException as error:  # a handler may raise anything
+            if not is_failure(error):
                 raise  # The engine is letting go: the next start finds the obligation open.
             self._give_back(reserved)
             self._fail(lane, handling.owed, error, handling.failing)
@@ -474,7 +475,7 @@ class Dispatch:
 
 def _is_final(owed: Owed, error: BaseException, retry: Retry) -> bool:
     """Whether another attempt is pointless, as the handler's side says, or the call's, whose own list goes by names."""
-    if isinstance(error, (Final, ContractBroken, DefinitionError, *retry.final)):
+    if isinstance(error, (Final, ContractBroken, DefinitionError, MessageError, *retry.final)):
         return True
     if owed.retry is None:
         return False

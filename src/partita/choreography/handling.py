@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from partita.choreography.contract import Contract, message_types
 from partita.choreography.service import Handler
-from partita.errors import one_line
+from partita.errors import one_line, plain
 from partita.limits import LIMITS
 from partita.messages.answers import Delivery, Noop, Waits, watch_rollback
 from partita.messages.codec import encode
@@ -135,7 +135,7 @@ def _outcome(items: list[Any], ids: list[str], *, at: int | None) -> dict[str, A
     noop = next((item for item in items if isinstance(item, Noop)), None)
     return {
         "outcome": "noop" if noop is not None else "ok",
-        "reason": noop.reason[: LIMITS.error_text_max] if noop is not None else "",
+        "reason": plain(noop.reason)[: LIMITS.error_text_max] if noop is not None else "",
         "emitted": tuple(message_id for item, message_id in zip(items, ids, strict=True) if is_message(item)),
         "waits": tuple(_wait(item, at) for item in items if isinstance(item, Waits)),
     }
@@ -156,7 +156,7 @@ def _wait(item: Waits, at: int | None) -> ChoreographedWait:
     within = optional_us(item.within)
     until = None if within is None or at is None else at + within
     types = tuple(found.name for found in message_types(item.events, "waits_for"))
-    return ChoreographedWait(types=types, until=until, who=item.who)
+    return ChoreographedWait(types=types, until=until, who=None if item.who is None else plain(item.who))
 
 
 def _handle_covered(
@@ -256,7 +256,7 @@ def write_dead(
 ) -> None:
     """The attempts are spent: a dead letter, or a call that is held open."""
     draft.write(KILL_OBLIGATION, "held" if held else "dead", attempt, owed.envelope.id, owed.group, must="closed")
-    trace = "".join(traceback.format_exception(error, limit=-8))
+    trace = plain("".join(traceback.format_exception(error, limit=-8)))
     body = Dead(
         message=owed.envelope.id,
         group=owed.group,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from partita.cli.output import Line, Span, clean, columns
 from partita.cli.render import When, say_dead, say_error
@@ -26,10 +30,19 @@ class Mends:
     def complete(self, command: str) -> str:
         """A command as it is to be typed here."""
         if command == "partita dev":
-            return self.dev
+            return as_typed(self.dev)
         words = command.split()
         looks = (words[1:2] and words[1] in {"show", "ps", "flow", "where"}) or words[1:3] in _LISTS
-        return clean(command) + (self.looking if looks else self.acting)
+        return as_typed(clean(command) + (self.looking if looks else self.acting))
+
+
+def as_typed(command: str) -> str:
+    """A command as it can be typed in this shell: by the path of this program, where its name alone finds none."""
+    program = Path(sys.argv[0])
+    if not command.startswith("partita ") or program.name != "partita" or shutil.which("partita"):
+        return command
+    found = Path(os.path.relpath(program)) if program.is_relative_to(Path.cwd()) else program
+    return f"{found}{command.removeprefix('partita')}"
 
 
 _LISTS = (["dead", "list"], ["dead", "show"], ["group", "list"])

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
-from partita.errors import one_line
+from partita.errors import one_line, plain
 from partita.limits import LIMITS
 from partita.messages.codec import encode
 from partita.messages.message import is_message, type_of
@@ -20,7 +20,7 @@ from partita.transports.outbox import Draft
 
 def write_incident(draft: Draft, row: RunRow, error: BaseException, *, step: str | None, at: int) -> None:
     """Write that a run stopped, with the error that left its workflow and what mends it."""
-    trace = "".join(traceback.format_exception(error, limit=-8))[-4 * LIMITS.error_text_max :]
+    trace = plain("".join(traceback.format_exception(error, limit=-8)))[-4 * LIMITS.error_text_max :]
     body = Incident(
         error=type(error).__name__,
         text=one_line(error, LIMITS.error_text_max),

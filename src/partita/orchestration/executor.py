@@ -407,7 +407,7 @@ class Executor:
                     told(fact.body)
         if cell.status == "ended":
             self._cancel_children(cell)
-            if not cell.pending:
+            if not cell.pending and not cell.unanswered:  # the end of a child of its may be on its way
                 self.roster.forget(cell)
 
     def _refused(self, cell: Cell, draft: Draft, effects: Effects, taken: list[Pending], answer: Refusal) -> None:

@@ -172,6 +172,16 @@ class Ledger:
         if not listen and self._pending.pop(slot.step, None) is not None:
             self._given_up.add(slot.step)
 
+    def take(self) -> list[Ask]:
+        """What was asked for since the last take, in order.
+
+        A local step that was given up in the same turn has not begun, and no fact would say that it was made.
+        """
+        asks, self.asks = self.asks, []
+        if not self._given_up:
+            return asks
+        return [ask for ask in asks if not (isinstance(ask, AskStep) and ask.step in self._given_up)]
+
     def _add(self, ask: Ask) -> None:
         if self.loop.closing:
             raise GeneratorExit

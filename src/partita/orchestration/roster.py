@@ -133,7 +133,8 @@ class Roster:
 
     def count_moving(self) -> int:
         """How many runs have a turn to take, or a unit on its way."""
-        return sum(1 for cell in self._cells.values() if cell.status == "open" and cell.moving)
+        # The status of a run that ends is set with its last turn, before that turn's unit is answered.
+        return sum(1 for cell in self._cells.values() if cell.unanswered or (cell.status == "open" and cell.moving))
 
     def set_wake(self, cell: Cell, wakes_at: int | None) -> None:
         """Wake a run at a time, also where it has been let go by then; None for not at all."""

@@ -124,8 +124,7 @@ class LiveRun:
 
     def take(self) -> list[Ask]:
         """What was asked for since the last take, in order."""
-        asks, self._ledger.asks = self._ledger.asks, []
-        return asks
+        return self._ledger.take()
 
     def open(self) -> Open:
         """What the run waits for now, and when it has to be woken."""

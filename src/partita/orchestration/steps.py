@@ -13,14 +13,14 @@ from typing import Any, Protocol, get_type_hints
 from msgspec import Raw
 
 from partita.clock import US, Alarms, Clock
-from partita.errors import DefinitionError, Final, one_line
+from partita.errors import DefinitionError, Final, MessageError, one_line
 from partita.limits import LIMITS
 from partita.messages.answers import Delivery
 from partita.messages.codec import encode
 from partita.orchestration.asks import AskStep
 from partita.orchestration.cells import Again, Cell
 from partita.orchestration.consequences import message_id
-from partita.retry import DEFAULT_RETRY, delay_after
+from partita.retry import DEFAULT_RETRY, delay_after, is_failure
 from partita.store.facts import Body, Fact, Retried, Retrying, Stepped
 
 
@@ -64,9 +64,8 @@ class StepRunner:
         try:
             value = await self._attempt(cell, ask, attempt)
             body: Body = Stepped(step=ask.step, value=Raw(encode(value)), attempts=attempt)
-        except (Exception, asyncio.CancelledError) as error:  # a step may raise anything
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except BaseException as error:  # a step may raise anything
+            if not is_failure(error):
                 raise  # The engine is letting go: the next start makes the step.
             body = self._failed(ask, error, attempt)
         finally:
@@ -78,7 +77,7 @@ class StepRunner:
     def _failed(self, ask: AskStep, error: BaseException, attempt: int) -> Stepped | Retrying:
         retry = ask.retry or DEFAULT_RETRY
         text, kind = one_line(error, LIMITS.error_text_max), type(error).__name__
-        if attempt >= retry.attempts or isinstance(error, (Final, DefinitionError, *retry.final)):
+        if attempt >= retry.attempts or isinstance(error, (Final, DefinitionError, MessageError, *retry.final)):
             return Stepped(step=ask.step, error=kind, text=text, attempts=attempt)
         try:
             due = self._clock.now_us() + delay_after(error, attempt, retry, self._clock.chance())

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from partita.clock import US, Clock, SystemClock
-from partita.errors import MessageError, NotFound, Rejected, StoreError, suggest
+from partita.errors import MessageError, NotFound, Rejected, StoreError, StoreHeld, suggest
 from partita.messages.codec import check_raw
 from partita.messages.message import case_name
 from partita.messages.topology import Topology
@@ -33,7 +33,7 @@ from partita.transports.outbox import Draft
 
 _NEEDS_ENGINE = {"result"}
 PATIENCE_S = 5.0
-"""How long a holder may take to listen."""
+"""How long one holder may take to listen, or to let go."""
 
 
 class Runnable(Protocol):
@@ -81,25 +81,26 @@ class Access:
 
         A holder that does not listen is starting, stopping, or another command that leaves a request: it is waited for.
         """
-        patience_us = self._clock.now_us() + int(PATIENCE_S * US)
-        refused = 0
+        waited_for, give_up_at, refused = None, 0, 0
         while True:
             holder = self.holder
+            if give_up_at == 0 or holder != waited_for:
+                waited_for, give_up_at = holder, self._clock.now_us() + int(PATIENCE_S * US)
             try:
                 return await (self._leave(request) if holder is None else ask_door(holder.socket, request))
             except (Rejected, MessageError) as error:
                 return rejection(request, error)
             except (OSError, StoreError) as error:
-                refused += holder is None
-                if refused > 1 and self.holder is None:  # once may have been a race for the lock
+                refused += holder is None and not isinstance(error, StoreHeld)
+                if refused > 1:  # once may have been a race with another process's first steps
                     raise
-                if self._clock.now_us() > patience_us:
+                if self._clock.now_us() > give_up_at:
                     who = f"process {holder.pid}" if holder else "another process"
                     raise StoreError(
                         f"store {self.path}: {who} holds it and does not answer: {error}\n"
                         "It may be starting or stopping: try again."
                     ) from error
-            await self._clock.sleep(0.05)
+            await self._clock.sleep(0.02 + 0.03 * self._clock.chance())
 
     async def run_until_idle(self, *, horizon: str = "5s") -> None:
         """Run the app here until nothing is due within `horizon`. Raises Rejected without an app."""

@@ -137,8 +137,13 @@ class Desk:
         message_id = message_id_of(request)
         case = found.case_of(message) or ""
         told: asyncio.Future[Handled | Dead] = asyncio.get_running_loop().create_future()
+
+        def tell(body: Handled | Dead) -> None:
+            if not told.done():
+                told.set_result(body)
+
         if request.op == "call":
-            self._dispatch.ask(message_id, lambda body: None if told.done() else told.set_result(body))
+            self._dispatch.ask(message_id, tell)
         draft = Draft()
         origin = Origin(request.by or "outside", message_id)
         publish(draft, self._book, message, message_id=message_id, origin=origin)
@@ -153,7 +158,9 @@ class Desk:
             self._find_handled(message_id, case, told)
         if request.op != "call":
             return reply
-        return await self._waited(reply, request, told, lambda: self._dispatch.forget_asking(message_id), _call_reply)
+        return await self._waited(
+            reply, request, told, lambda: self._dispatch.forget_asking(message_id, tell), _call_reply
+        )
 
     def _checked_type(self, request: Request) -> MessageType:
         found = self._book.catalog.find(request.type)

@@ -18,7 +18,7 @@ from partita.runtime.declared import QUARANTINE
 from partita.runtime.requests import Reply, Request
 from partita.runtime.world import World
 from partita.store.facts import Duplicate, Quarantined
-from partita.store.port import Accepted, Answer, Lost
+from partita.store.port import Accepted, Answer, Lost, Refusal
 from partita.store.work import OPEN_OBLIGATION
 from partita.telemetry import Log
 from partita.transports.outbox import Book, Draft, Origin, publish
@@ -115,4 +115,9 @@ class Foreign:
             fact=index,
         )
         log.warning("message.quarantined", id=kept, type=message_type, reason=reason)
-        return await commit(self._world.store, draft), f"in quarantine as {kept}: {reason}"
+        answer = await commit(self._world.store, draft)
+        if isinstance(answer, Refusal):
+            draft = Draft()
+            draft.say(Duplicate(message=kept, type=message_type, case=case), case=case)
+            answer = await commit(self._world.store, draft)
+        return answer, f"in quarantine as {kept}: {reason}"

@@ -73,6 +73,8 @@ class Mending:
             return
         if isinstance(answer, Lost):
             raise Unknown("the store stopped", key=request.key)
+        if isinstance(answer, Refusal) and answer.error is not None:
+            refused.append(Rejected(f"{row.message}: {one_line(answer.error)}", "Run: partita doctor"))
 
     def _find_dead(self, request: Request) -> list[ObligationRow]:
         if not (request.message or request.case):

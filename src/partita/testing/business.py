@@ -12,6 +12,7 @@ import msgspec
 from partita.clock import US
 from partita.limits import LIMITS
 from partita.messages.envelope import derive_id
+from partita.runtime.requests import Request, message_id_of
 from partita.store.facts import Fact, Open, Published, Received, Redriven, Returned, Started
 from partita.testing.outside import Outside, Plan
 from partita.testing.people import Asked
@@ -51,22 +52,31 @@ class Books:
 
 def check_requests(books: Books) -> Iterator[str]:
     """What was accepted is there exactly once, what was rejected is not, what is unknown is there at most once."""
-    counted: dict[str, int] = {}
-    for fact in books.facts:
-        if isinstance(fact.body, Published):
-            counted[fact.body.id] = counted.get(fact.body.id, 0) + 1
+    counted = _count_messages(books.facts)
     for message_id, count in counted.items():
         if count > 1:
-            yield f"message {message_id} was published {count} times"
+            yield f"message {message_id} is {count} times in the trail"
     for key, (message_id, asked) in books.asked.items():
-        there = counted.get(message_id, 0)
+        there = counted[message_id]
         if asked.accepted and not there:
             yield f"request {key} was accepted {asked.accepted} times, and its message is not in the trail"
         if asked.rejected and not asked.unknown and not asked.accepted and there:
             yield f"request {key} was rejected ({asked.rejected}), and its message is in the trail"
     for message_id in books.notes:
-        if counted.get(message_id, 0) != 1:
-            yield f"the web form's {message_id} is {counted.get(message_id, 0)} times in the trail"
+        if counted[message_id] != 1:
+            yield f"the web form's {message_id} is {counted[message_id]} times in the trail"
+
+
+def _count_messages(facts: Sequence[Fact]) -> Counter[str]:
+    """How often each message was published, or started a run directly."""
+    counted: Counter[str] = Counter()
+    for fact in facts:
+        body = fact.body
+        if isinstance(body, Published):
+            counted[body.id] += 1
+        elif isinstance(body, Started) and body.parent is None and (fact.run or "").startswith("go_round/"):
+            counted[message_id_of(Request(op="start", key=f"round/{str(fact.case).partition(':')[2]}"))] += 1
+    return counted
 
 
 def check_effects(books: Books) -> Iterator[str]:
@@ -77,7 +87,7 @@ def check_effects(books: Books) -> Iterator[str]:
         before = done.setdefault((effect.kind, effect.case), effect.key)
         if before != effect.key:
             yield f"{effect.kind} of {effect.case} was done under keys {before} and {effect.key}"
-        if effect.case.partition(":")[2] not in books.placed:
+        if effect.case.startswith("order:") and effect.case.partition(":")[2] not in books.placed:
             yield f"{effect.kind} was done for {effect.case}, which nobody placed"
     redriven = Counter(fact.body.message for fact in books.facts if isinstance(fact.body, Redriven))
     for key, times in books.outside.kills.items():

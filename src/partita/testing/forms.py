@@ -45,6 +45,7 @@ from partita.testing.processes import (
     print_label,
     stock,
 )
+from partita.testing.rounds import go_round, rounds
 
 # Orchestration.
 
@@ -99,7 +100,7 @@ async def fulfil(order: Placed) -> str:
             reserve = Reserve(order_id=key, sku=order.sku, count=order.count)
             await call(reserve, expect=Reserved, undo=Release(order_id=key))
             charge = Charge(order_id=key, pence=order.pence)
-            await call(charge, expect=Charged, undo=Refund(order_id=key), timeout="40s")
+            await call(charge, expect=Charged, undo=Refund(order_id=key), timeout="6s")
             await publish(Confirmed(order_id=key))
             meet_bug(key)
             await pack_all(order)
@@ -221,7 +222,7 @@ async def fulfil_to_confirmation(order: Placed) -> str:
             await call(reserve, expect=Reserved)
             undo(Release(order_id=key))
             charge = Charge(order_id=key, pence=order.pence)
-            await call(charge, expect=Charged, undo=Refund(order_id=key), timeout="40s")
+            await call(charge, expect=Charged, undo=Refund(order_id=key), timeout="6s")
             meet_bug(key)
             await publish(Confirmed(order_id=key))
             answer = None
@@ -243,7 +244,12 @@ async def outcome() -> Shipped | ShipmentRefused | None:
 
 FORMS = {
     "choreography": App("simulated shop", services=SERVICES, wiring=[by_events]),
-    "orchestration": App("simulated shop", services=SERVICES, workflows=[fulfil, deliver]),
-    "hybrid": App("simulated shop", services=SERVICES, workflows=[fulfil_to_confirmation], wiring=[after_confirmation]),
+    "orchestration": App("simulated shop", services=[*SERVICES, rounds], workflows=[fulfil, deliver, go_round]),
+    "hybrid": App(
+        "simulated shop",
+        services=[*SERVICES, rounds],
+        workflows=[fulfil_to_confirmation, go_round],
+        wiring=[after_confirmation],
+    ),
 }
 """The apps, by form."""

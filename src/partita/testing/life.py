@@ -22,6 +22,7 @@ from partita.runtime.requests import Reply, Request
 from partita.runtime.running import make_tables
 from partita.runtime.world import World
 from partita.store.sqlite.store import SqliteStore, open_store
+from partita.testing.slow import SlowStore
 from partita.testing.virtual import SimClock, VirtualLoop
 from partita.testing.wire import SimulatedTransport, WireRates
 
@@ -49,6 +50,8 @@ class Setting:
     commits: CommitRates
     thread_s: float
     """How long a plain function may take in its thread."""
+    disk_s: float
+    """How long a unit may take to be decided, and to be answered."""
     note: Callable[[str, str], None]
     """Hears of every fault: its kind, and what it met."""
     wrong: Callable[[str], None]
@@ -72,6 +75,7 @@ class Life:
         self.transport = SimulatedTransport(setting.loop, setting.dice, setting.wire, setting.note)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._has_store = False
+        self._slow: SlowStore | None = None
 
     def begin(self) -> None:
         """Start, as far as it gets."""
@@ -91,14 +95,15 @@ class Life:
             projection=CaseProjection(shelf.get),
             app=setting.app.name,
             faults=self,
-            on_stopped=lambda error: self.die(f"store stopped: {str(error).partition(chr(10))[0]}"),
+            on_stopped=self._stopped,
         )
         self._has_store = True
         shelf.trail = store.trail
         topology = store.register_topology(setting.app.declared.topology)
         shelf.put(topology)
         await make_tables(store, setting.app.services)
-        world = World(store, self.transport, setting.clock, self._in_thread, clean=store.clean, poll_s=1.0)
+        self._slow = SlowStore(store, setting.loop, setting.dice, setting.disk_s)
+        world = World(self._slow, self.transport, setting.clock, self._in_thread, clean=store.clean, poll_s=1.0)
         self.engine = Engine(setting.app.declared, topology, world, self.spawn)
         self.look = Look(store.trail, store.work, store.cases, clock=setting.clock, is_running=lambda: True)
         self.engine.start()
@@ -130,6 +135,8 @@ class Life:
     async def stop(self) -> None:
         """End cleanly, unless it dies on the way."""
         clean = await self.engine.stop()
+        if self._slow is not None:
+            await self._slow.close()
         if self.ended:
             return
         self._cancel_all()
@@ -148,6 +155,8 @@ class Life:
         self.setting.note("death", why)
         self.up = False
         self.transport.cut()
+        if self._slow is not None:
+            self._slow.cut()
         if self._has_store:
             self.store.abandon()
         self._cancel_all()
@@ -173,6 +182,12 @@ class Life:
                     self.setting.loop.call_soon(self.die, "killed at a commit")
                 return fault
         return "pass"
+
+    def _stopped(self, error: BaseException) -> None:
+        """A store that stopped takes its engine down, and that takes a moment."""
+        setting = self.setting
+        why = f"the store stopped: {str(error).partition(chr(10))[0]}"
+        setting.loop.call_later(setting.dice.random() * 0.1, self.die, why)
 
     async def _in_thread(self, act: Callable[[], Any]) -> Any:
         dice, most = self.setting.dice, self.setting.thread_s

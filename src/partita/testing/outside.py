@@ -102,6 +102,12 @@ class Outside:
         if trouble == "after":
             raise ConnectionError(f"{kind}: the answer was lost")
 
+    def stumble(self, what: str) -> None:
+        """Fail now and then, for plain functions with a transaction: what they wrote is rolled back."""
+        if self.dice.random() < self.rates.before:
+            self.note(f"{what}: stumbles")
+            raise ConnectionError(f"{what}: stumbled")
+
     def find(self, kind: str, case: str) -> list[Effect]:
         """What was done of one kind for a case."""
         return [effect for effect in self.effects.values() if effect.kind == kind and effect.case == case]

@@ -14,8 +14,10 @@ from partita.monitor.cases import Where
 from partita.runtime.client import Client
 from partita.runtime.requests import Request
 from partita.store.port import ObligationRow
+from partita.testing.life import Life
 from partita.testing.outside import Plan
 from partita.testing.processes import STOCK, Decide, Placed
+from partita.testing.rounds import Node, Poked, Round, go_round, walk_nodes
 from partita.testing.system import System
 
 DISCARDED = {"mail", "notes"}
@@ -46,6 +48,7 @@ class People:
 
     system: System
     plans: dict[str, Plan]
+    rounds: dict[str, Node] = field(default_factory=dict[str, Node])
     placed: dict[str, Placed] = field(default_factory=dict[str, Placed])
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     notes: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
@@ -75,9 +78,16 @@ class People:
             for number in range(2 if plan.gift else 0):
                 self._spawn(self._write_note(order_id, f"{order_id}-{number}", dice.random() * within_s * 2))
             if plan.cancels:
-                self._spawn(self._cancel(order_id, dice.random() * within_s * 3))
+                self._spawn(self._cancel(f"order:{order_id}", dice.random() * within_s * 3))
             if plan.large and plan.approves is not None:
                 self._undecided.append(order_id)
+        for round_id, walk in self.rounds.items():
+            self._spawn(self._go_round(round_id, walk, dice.random() * within_s))
+            for node in walk_nodes(walk):
+                if node.op == "wait" and dice.random() < 0.6:
+                    self._spawn(self._poke(round_id, node.n, dice.random() * within_s * 2))
+            if dice.random() < 0.2:
+                self._spawn(self._cancel(f"round:{round_id}", dice.random() * within_s * 2))
 
     @property
     def busy(self) -> bool:
@@ -106,9 +116,8 @@ class People:
         life = self.system.living()
         if life is None:
             return 0
-        cases = [f"{kind}:{order_id}" for order_id in self.plans for kind in ("order", "parcel")]
         work = life.store.work
-        stopped = [case for case in cases if any(row.status == "stopped" for row in work.list_runs(case))]
+        stopped = [case for case in self._cases(life) if any(row.status == "stopped" for row in work.list_runs(case))]
         dead = [row for row in work.list_obligations() if row.state in {"dead", "held"}]
         mended = 0
         for case in stopped:
@@ -149,7 +158,9 @@ class People:
         entry = self.asked.setdefault(key, Asked(message))
         while not self.system.over:
             try:
-                if isinstance(message, Event):
+                if isinstance(message, Round):
+                    await self.client.start(go_round, message, key=key)
+                elif isinstance(message, Event):
                     await self.client.emit(message, key=key)
                 else:
                     await self.client.send(message, key=key)
@@ -164,6 +175,8 @@ class People:
                 return
 
     async def _must_be_rejected(self, key: str, other: Placed) -> None:
+        if self.system.living() is None:
+            return  # What is left for the next engine is judged by that one.
         try:
             await self.client.emit(other, key=key)
         except (Unknown, Rejected):
@@ -187,9 +200,23 @@ class People:
                 life.transport.put(json.dumps(event).encode())
             await asyncio.sleep(3.0)
 
-    async def _cancel(self, order_id: str, after_s: float) -> None:
+    async def _go_round(self, round_id: str, plan: Node, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        await self.system.ask(Request(op="cancel", key=self._key(), case=f"order:{order_id}", by="the customer"))
+        await self._insist(f"round/{round_id}", Round(round_id=round_id, plan=plan))
+
+    async def _poke(self, round_id: str, n: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._insist(f"poke/{round_id}/{n}", Poked(round_id=round_id, n=n))
+
+    async def _cancel(self, case: str, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self.system.ask(Request(op="cancel", key=self._key(), case=case, by="the customer"))
+
+    def _cases(self, life: Life) -> list[str]:
+        """Every case that a run may stand still in; children of rounds have cases of their own."""
+        cases = [f"{kind}:{order_id}" for order_id in self.plans for kind in ("order", "parcel")]
+        rows, _ = life.store.cases.list_cases(limit=1_000)
+        return [*cases, *sorted(row.case for row in rows if row.case.startswith("round:"))]
 
     def _is_placed(self, order_id: str) -> bool:
         asked = self.asked.get(f"order/{order_id}")

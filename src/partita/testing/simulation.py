@@ -23,6 +23,7 @@ from partita.testing.forms import FORMS
 from partita.testing.life import CommitRates, Setting
 from partita.testing.outside import Outside, Plan, Rates, use
 from partita.testing.people import People
+from partita.testing.rounds import draw_plan
 from partita.testing.system import System
 from partita.testing.trace import Trace
 from partita.testing.verification import Evidence, verify
@@ -30,7 +31,7 @@ from partita.testing.virtual import Deadlock, Overrun, SimClock, VirtualLoop
 from partita.testing.wire import WireRates
 
 REIGN_S = 25.0
-ROUNDS_MAX = 400
+ROUNDS_MAX = 120
 _names = itertools.count()
 
 
@@ -77,13 +78,16 @@ class Simulation:
             wire=_draw_wire(dice),
             commits=_draw_commits(dice),
             thread_s=dice.choice([0.0, 0.1, 1.0]),
+            disk_s=dice.choice([0.0, 0.02, 0.3]),
             note=self._note,
             wrong=self.trace.blame,
             died=self._died,
         )
         self.system = System(self._setting, outside, self.trace, lost_replies=dice.choice([0.0, 0.1]))
+        self.system.others = dice.choice([0.0, 0.5])
         outside.plans = {f"o{number}": _draw_plan(dice, self.form) for number in range(1, dice.randint(2, 6))}
-        self.people = People(self.system, outside.plans)
+        plans = {f"r{number}": draw_plan(dice) for number in range(1, 1 + dice.choice([0, 1, 2]))}
+        self.people = People(self.system, outside.plans, {} if self.form == "choreography" else plans)
         self.chaos = Chaos(self.system, _draw_weights(dice), every_s=dice.choice([1.0, 2.0, 4.0]))
 
     def run(self) -> Report:
@@ -232,7 +236,7 @@ def _draw_plan(dice: Random, form: str) -> Plan:
         no_label=sometimes(0.15),
         bug=sometimes(0.1),
         poison=dice.choice(["charge", "label", "mail confirmed"]) if sometimes(0.05) else "",
-        cancels=form == "orchestration" and sometimes(0.1),
+        cancels=form == "orchestration" and sometimes(0.25),
     )
 
 

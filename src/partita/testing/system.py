@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
+from typing import cast
 
+from typing_extensions import override
+
+from partita.runtime.access import Access
 from partita.runtime.requests import Reply, Request
 from partita.testing.life import Life, Setting
 from partita.testing.outside import Outside
@@ -13,6 +18,15 @@ from partita.testing.trace import Trace
 from partita.testing.virtual import SimClock, VirtualLoop
 
 LIVES_MAX = 60
+
+
+class _Elsewhere(Access):
+    """Another process, which finds no engine at the store."""
+
+    @property
+    @override
+    def holder(self) -> None:
+        """Nobody."""
 
 
 @dataclass(slots=True)
@@ -30,7 +44,9 @@ class System:
     lives: int = 0
     over: bool = False
     """No further life is started."""
-    _starting: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
+    others: float = 0.0
+    """How often somebody else takes the store, while nobody lives, to leave a request."""
+    _is_taken: bool = False
 
     @property
     def clock(self) -> SimClock:
@@ -51,6 +67,9 @@ class System:
         """Start a life, where none is."""
         if self.over or (self.life is not None and not self.life.ended):
             return
+        if self._is_taken:  # Whoever has the lock has it for a moment only.
+            self.start_soon()
+            return
         self.lives += 1
         if self.lives > LIVES_MAX:
             self.over = True
@@ -69,6 +88,8 @@ class System:
     async def ask(self, request: Request) -> Reply:
         """Put a request to whoever lives; unknown where nobody does, or the answer is lost."""
         life = self.life
+        if (life is None or life.ended) and not self._is_taken and not self.over and self.dice.random() < self.others:
+            return await self._leave(request)
         if life is None:
             return Reply(status="unknown", key=request.key, why="nobody answers")
         reply = await life.ask(request)
@@ -76,6 +97,16 @@ class System:
             self.trace.note("lost reply", f"{request.op} {request.key}")
             return Reply(status="unknown", key=request.key, why="the reply was lost")
         return reply
+
+    async def _leave(self, request: Request) -> Reply:
+        """Ask as a command does from another process, where no engine runs."""
+        self._is_taken = True
+        try:
+            reply = await _Elsewhere(cast("Path", self.setting.place), self.setting.app, self.clock).ask(request)
+            self.trace.note("left request", f"{request.op} {request.key}: {reply.status} {reply.why}")
+            return reply
+        finally:
+            self._is_taken = False
 
     def living(self) -> Life | None:
         """The life that takes requests, if one does."""

@@ -225,7 +225,9 @@ class Driver:
             rebuilt.close()
 
     def still_owed(self) -> list[Ask]:
-        return self.owed
+        """What a rebuilt run asks for again: no step that it has given up meanwhile."""
+        waited_for = {opened.step for opened in self.live.open().steps}
+        return [ask for ask in self.owed if not isinstance(ask, AskStep) or ask.step in waited_for]
 
     def rebuild(self, definition: Workflow[Any, Any] | None = None) -> LiveRun:
         """The run as its history makes it, perhaps by other code."""

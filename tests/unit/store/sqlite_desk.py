@@ -8,7 +8,7 @@ from typing import Any
 
 from partita.limits import LIMITS, Limits
 from partita.store.sqlite.store import open_store
-from tests.conformance.store_suite import Counting, Desk, SetClock
+from tests.conformance.store_desk import Counting, Desk, SetClock
 
 IMPATIENT = replace(LIMITS, writer_warn_s=0.01, writer_interrupt_s=0.2)
 

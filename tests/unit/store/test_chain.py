@@ -7,7 +7,7 @@ import pytest
 
 from partita.store.sqlite.chain import digest_of
 from partita.store.sqlite.codec import CODEC_ERASED
-from tests.conformance.store_suite import RUN, published, stepped
+from tests.conformance.store_desk import RUN, published, stepped
 from tests.unit.store.sqlite_desk import opened
 
 FACTS = 8

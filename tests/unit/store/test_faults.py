@@ -11,7 +11,7 @@ from partita.store.facts import Fact
 from partita.store.port import Accepted, Answer, CaseRow, Lost, Refusal, Scope, Unit
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore
-from tests.conformance.store_suite import Counting, published, together
+from tests.conformance.store_desk import RUN, Counting, published, stepped, together
 from tests.unit.store.sqlite_desk import opened
 
 PLACE = "memory:faults"
@@ -152,12 +152,16 @@ async def test_a_projection_that_raises_refuses_the_unit_it_raised_at(tmp_path: 
             return super().fold(case, state, facts)
 
     async with opened(tmp_path / "a.db", projection=Fragile()) as desk:
+        await desk.start_run()
         answers: list[Answer] = await together(
-            desk, *(Unit(facts=[published(f"order:{number}")]) for number in (1, 2, 3))
+            desk, Unit(facts=[stepped()]), Unit(facts=[stepped(), published("order:2")]), Unit(facts=[stepped()])
         )
 
         assert [type(answer) for answer in answers] == [Accepted, Refusal, Accepted]
-        assert [fact.case for fact in desk.trail.list_facts()] == ["order:1", "order:3"]
+        assert [fact.run_n for fact in desk.trail.list_facts()] == [1, 2, 3]
+        run = desk.work.find_run(RUN)
+        assert run is not None
+        assert run.run_n == 3
         assert desk.trail.check_chain() is None
 
 

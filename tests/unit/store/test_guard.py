@@ -6,11 +6,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from partita.errors import DefinitionError
+from partita.errors import DefinitionError, StoreError
 from partita.store.port import Scope, Unit
 from partita.store.sqlite.migrate import list_migrations
 from partita.store.sqlite.operations import STATEMENTS
-from tests.conformance.store_suite import Desk, make_notes, notes, published
+from tests.conformance.store_desk import Desk, make_notes, notes, published
 from tests.unit.store.sqlite_desk import opened
 
 
@@ -133,6 +133,22 @@ async def test_a_statement_that_rolls_all_back_refuses_its_unit_and_nobody_else(
     assert (await first).recorded[0].seq == 1  # type: ignore[union-attr]
     assert [fact.seq for fact in desk.trail.list_facts()] == [1, 2]
     assert await run(desk, "insert into shop_one values (1)") is None
+
+
+async def test_a_handler_that_goes_on_after_its_transaction_is_gone_writes_nothing_more(desk: Desk) -> None:
+    await run(desk, "create table shop_one (x unique)")
+
+    def act(_unit: Unit, scope: Scope) -> None:
+        scope.tx.execute("insert into shop_one values (1)")
+        with pytest.raises(apsw.ConstraintError):
+            scope.tx.execute("insert or rollback into shop_one values (1)")
+        with pytest.raises(StoreError, match="rolled back by an earlier error"):
+            scope.tx.execute("insert into shop_note values ('outside any transaction')")
+
+    refusal = await desk.refuse(Unit(work=act))
+
+    assert isinstance(refusal.error, apsw.ConstraintError)
+    assert await notes(desk) == []
 
 
 async def test_what_is_partitas_own_is_what_the_migrations_make(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """Who holds a store."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from partita.errors import StoreError
 from partita.store.sqlite.lock import SOCKET_PATH_BYTES_MAX, find_holder, hold, lock_path, socket_path
-from tests.conformance.store_suite import NOW
+from tests.conformance.store_desk import NOW
 from tests.unit.store.sqlite_desk import opened
 
 HOLD = """
@@ -74,6 +78,22 @@ def test_asking_who_holds_a_store_keeps_nobody_from_taking_it(tmp_path: Path) ->
         lock_path(path).write_text('{"pid":1,"socket":"","since":1}')
 
 
+def test_a_store_is_taken_as_soon_as_one_who_was_only_asking_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("partita.store.sqlite.lock.ASKED_MAX", 1_000)
+    path = tmp_path / "shop.db"
+    lock_path(path).touch()
+    asking = lock_path(path).open()
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    gone = threading.Timer(0.03, asking.close)
+    gone.start()
+
+    hold(path, now_us=NOW).release()
+
+    gone.join()
+
+
 async def test_a_store_that_could_not_be_opened_is_not_held(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     path.write_text("not a database" * 100)
@@ -92,8 +112,24 @@ def test_the_socket_is_beside_the_store(tmp_path: Path, monkeypatch: pytest.Monk
     assert socket_path(Path("shop.db")).is_absolute()
 
 
-def test_a_long_path_has_its_socket_in_a_private_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temp directory of the test's own whose path leaves room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="p", dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+def test_a_private_directory_that_is_not_private_is_refused(tmp_path: Path, short: Path) -> None:
+    (short / f"partita-{os.getuid()}").mkdir(mode=0o777)
+    (short / f"partita-{os.getuid()}").chmod(0o777)
+
+    with pytest.raises(StoreError, match="is not private\n"):
+        socket_path(tmp_path / ("x" * SOCKET_PATH_BYTES_MAX) / "shop.db")
+
+
+@pytest.mark.usefixtures("short")
+def test_a_long_path_has_its_socket_in_a_private_directory(tmp_path: Path) -> None:
     long = tmp_path / ("x" * SOCKET_PATH_BYTES_MAX) / "shop.db"
 
     first, second = socket_path(long), socket_path(long.with_name("other.db"))

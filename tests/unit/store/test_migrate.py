@@ -9,7 +9,7 @@ from partita.errors import StoreError
 from partita.store.sqlite.connection import APPLICATION_ID
 from partita.store.sqlite.migrate import find_meta, list_migrations, read_format
 from partita.store.sqlite.store import open_reader, open_store
-from tests.conformance.store_suite import Counting, SetClock, published
+from tests.conformance.store_desk import Counting, SetClock, published
 from tests.unit.store.sqlite_desk import opened
 
 

@@ -15,7 +15,7 @@ from partita.clock import SystemClock
 from partita.errors import StoreError
 from partita.limits import LIMITS
 from partita.store.port import Accepted, AsyncScope, Refusal, Scope, Unit
-from tests.conformance.store_suite import make_notes, note, notes, published, together
+from tests.conformance.store_desk import make_notes, note, notes, published, together
 from tests.unit.store.sqlite_desk import IMPATIENT, opened
 
 ENDLESS = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n"

@@ -11,12 +11,16 @@ from partita.store.facts import Fact
 from partita.store.port import CaseRow, Projection
 from partita.store.sqlite.codec import CODEC_JSON, pack, unpack
 from partita.store.sqlite.connection import Rows, select
+from partita.store.sqlite.migrate import find_meta, set_meta
 from partita.store.sqlite.names import split_case
 from partita.store.sqlite.recent import Recent
 from partita.store.sqlite.trail import TrailRows
 
 STATES_REMEMBERED = 4_000
 NEVER_FOLDED = -1
+FOLD_ANEW = -2
+UNSAID = -1
+"""The rank of a case of which nothing has been said yet."""
 RESTING = 5
 """The rank of `waiting`, of design 9's order of verdicts: from it on a case rests, and its state is packed."""
 
@@ -31,7 +35,9 @@ _UPDATE = (
     " where id = ?"
 )
 _UPDATE_UNLISTED = "update cases set at = ?, fold = ?, seq = ?, codec = ?, state = ? where id = ?"
-_STALE = "select case_type || ':' || case_key from cases where fold <> ? limit ?"
+_FOLDED = "folded"
+"""In `meta`: the version of the projection that every case was last seen to be folded by."""
+_STALE = "select case_type || ':' || case_key from cases where fold <> ? and rank >= 0 limit ?"
 
 
 class FoldedCase:
@@ -56,12 +62,15 @@ class Folder:
     """Finds the cases that facts name, and writes their rows."""
 
     def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor, projection: Projection) -> None:
+        self._connection = connection
         self._cursor = cursor
         self._rows = TrailRows(Rows(connection))
         self._projection = projection
         self._recent: Recent[str, FoldedCase] = Recent(STATES_REMEMBERED)
         self._touched: dict[str, FoldedCase] = {}
         self._last_id: int = select(cursor, _LAST_ID)[0][0]
+        if find_meta(connection, _FOLDED) not in {None, str(projection.version)}:
+            set_meta(connection, _FOLDED, "")  # what this version folds will be stale to that one
 
     def get(self, case: str) -> FoldedCase:
         """The case under this name, with a number of its own from now on. Raises StoreError where it has no type."""
@@ -78,8 +87,8 @@ class Folder:
     def touch_anew(self, case: str) -> None:
         """This transaction folds the case from all its facts."""
         folded = self.get(case)
-        if folded.stored:
-            folded.fold = NEVER_FOLDED
+        if folded.stored and folded.fold != NEVER_FOLDED:
+            folded.fold = FOLD_ANEW
             self._touched[case] = folded
 
     def add(self, folded: FoldedCase, fact: Fact) -> None:
@@ -113,9 +122,14 @@ class Folder:
         self._touched.clear()
 
     def list_stale(self, limit: int) -> list[str]:
-        """Cases folded by another version of the projection."""
-        rows = select(self._cursor, _STALE, (self._projection.version, limit))
-        return [case for (case,) in rows]
+        """Cases folded by another version of the projection. It is a long look: `meta` says when there are none."""
+        version = self._projection.version
+        if find_meta(self._connection, _FOLDED) == str(version):
+            return []
+        stale = [case for (case,) in select(self._cursor, _STALE, (version, limit))]
+        if not stale:
+            set_meta(self._connection, _FOLDED, str(version))
+        return stale
 
     def forget(self) -> None:
         """The transaction failed: nothing held here is sure any more."""
@@ -126,8 +140,8 @@ class Folder:
         if not folded.stored or folded.fold == self._projection.version:
             if folded.facts:
                 return self._projection.fold(folded.case, folded.state, folded.facts)
-            if not folded.stored:  # named by a run and no fact yet: the first reader folds it
-                return CaseRow(folded.case, 0, False, None, 0, None, NEVER_FOLDED, 0, b"")
+            if not folded.stored:  # named by a run, and nothing is said of it: no reader shows it
+                return CaseRow(folded.case, UNSAID, False, None, 0, None, NEVER_FOLDED, 0, b"")
         return self._projection.fold(folded.case, None, self._rows.list_case(folded.id))
 
     def _load(self, case: str) -> FoldedCase:

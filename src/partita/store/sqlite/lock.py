@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from partita.errors import StoreError
+from partita.errors import StoreError, StoreHeld
 
 SOCKET_PATH_BYTES_MAX = 100
 """The kernel takes 107; a socket's path is shown in errors and wants some room."""
@@ -68,7 +68,7 @@ def hold(path: Path, *, now_us: int) -> StoreLock:
         holder = _read(place)
         who = f"process {holder.pid}" if holder else "another process"
         remedy = f"Stop it (kill {holder.pid})" if holder else "Stop it"
-        raise StoreError(f"store {path}: held by {who}\n{remedy}, or send it what you want done.") from error
+        raise StoreHeld(f"store {path}: held by {who}\n{remedy}, or send it what you want done.") from error
     holder = Holder(pid=os.getpid(), socket=str(socket_path(path)), since=now_us)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, msgspec.json.encode(holder), 0)
@@ -97,13 +97,22 @@ def lock_path(path: Path) -> Path:
 
 
 def socket_path(path: Path) -> Path:
-    """The socket beside a store; where its path would be too long, in a private directory under the temp directory."""
+    """The socket beside a store; where its path would be too long, in a private directory under the temp directory.
+
+    Raises StoreError where somebody else could get into that directory.
+    """
     beside = path.absolute().with_name(f"{path.name}.sock")
     if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES_MAX:
         return beside
     name = blake2b(os.fsencode(beside), digest_size=8).hexdigest()
     private = Path(tempfile.gettempdir()) / f"partita-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
+    found = private.stat(follow_symlinks=False)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StoreError(
+            f"store {path}: {private} is not private\nTake it away, or use a shorter path for the store: the socket"
+            f" beside it may have {SOCKET_PATH_BYTES_MAX} bytes."
+        )
     return private / f"{name}.sock"
 
 

@@ -16,7 +16,7 @@ _CASE_ID = "select id from cases where case_key = ? and case_type = ?"
 _RUN_ID = (
     "select run.id from cases cross join workflow cross join run"
     " where cases.case_key = ?1 and cases.case_type = ?2 and workflow.name = ?3 and run.case_id = cases.id"
-    " and run.workflow = workflow.id and run.number = ?4 and run.name is null"
+    " and run.workflow = workflow.id and run.number = ?4 and coalesce(run.name, '') = ''"
 )
 _NAMED_RUN_ID = "select id from run where name = ?"
 

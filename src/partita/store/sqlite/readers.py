@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,10 +45,11 @@ _REQUESTS = "select id, seq from request order by seq"
 _CASES = (
     "select case_type || ':' || case_key as name, rank, stuck, at, since, deadline, fold, seq, codec, state from cases "
 )
-_CASE = _CASES + "where case_key = ? and case_type = ?"
-_MATCHING = "select case_type || ':' || case_key from cases where case_key = ? order by case_type limit ?"
-_COUNT = "select rank, count(*) from cases group by rank"
+_CASE = _CASES + "where case_key = ? and case_type = ? and rank >= 0"
+_MATCHING = "select case_type || ':' || case_key from cases where case_key = ? and rank >= 0 order by case_type limit ?"
+_COUNT = "select rank, count(*) from cases where rank >= 0 group by rank"
 _AFTER = "where (rank, since, case_type || ':' || case_key) > (?, ?, ?) "
+_STUCK = "and id in (select id from cases where stuck union all select id from cases where deadline < ?) "
 _WORST_FIRST = "order by rank, since, name limit ?"
 
 
@@ -156,7 +158,7 @@ class SqliteCases:
             sql += f"and rank in ({', '.join('?' * len(ranks))}) "
             params.extend(ranks)
         if stuck:
-            sql += "and (stuck or deadline < ?) "
+            sql += _STUCK
             params.append(self._clock.now_us())
         rows = self._rows.select(sql + _WORST_FIRST, *params, limit + 1)
         cases = [self._fresh(row) for row in rows[:limit]]
@@ -191,7 +193,7 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
 
 def _decode_cursor(cursor: str | None) -> tuple[int, int, str]:
     if cursor is None:
-        return -1, 0, ""
+        return -1, sys.maxsize, ""  # behind every case of which nothing has been said
     try:
         return msgspec.json.decode(cursor, type=tuple[int, int, str])
     except msgspec.DecodeError as error:

@@ -65,6 +65,7 @@ class RunHeads:
         self._changed: dict[str, RunHead] = {}
         self._undo: dict[RunHead, State] = {}
         self._added: list[str] = []
+        self._workflows: dict[str, int] = {}
         self._last_id: int = select(cursor, _LAST_ID)[0][0]
 
     def find(self, run: str) -> RunHead | None:
@@ -116,6 +117,7 @@ class RunHeads:
         for run in self._added:
             self._recent.drop(run)
             self._changed.pop(run, None)
+        self._workflows.clear()
         self.keep()
 
     def store(self) -> None:
@@ -138,6 +140,7 @@ class RunHeads:
         """The transaction failed: nothing held here is sure any more."""
         self._recent.clear()
         self._changed.clear()
+        self._workflows.clear()
         self.keep()
 
     def _load(self, run: str) -> RunHead | None:
@@ -152,9 +155,13 @@ class RunHeads:
         return head
 
     def _get_workflow(self, name: str) -> int:
+        found = self._workflows.get(name)
+        if found is not None:
+            return found
         rows = select(self._cursor, _WORKFLOW_ID, (name,))
         if not rows:
             self._cursor.execute(_ADD_WORKFLOW, (name,))
             rows = select(self._cursor, _WORKFLOW_ID, (name,))
         number: int = rows[0][0]
+        self._workflows[name] = number
         return number

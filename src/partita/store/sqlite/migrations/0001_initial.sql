@@ -111,13 +111,12 @@ create table run (
     parent_step text,
     name text
 );
-create unique index run_number on run (case_id, workflow, number) where name is null;
+create unique index run_number on run (case_id, workflow, number, coalesce(name, ''));
 create unique index run_name on run (name) where name is not null;
-create index run_named_case on run (case_id) where name is not null;
-create index run_open on run (case_id) where status = 0;
+create index run_open on run (status) where status = 0;
 
--- The folded cases. A row is also the case's name in the trail, so it is rewritten and never deleted. `partition` is
--- recorded from the first day, for the day when partitions have owners.
+-- The folded cases. A row is also the case's name in the trail, so it is rewritten and never deleted; a case that a run
+-- names before anything is said of it has rank -1. `partition` is recorded for the day when partitions have owners.
 create table cases (
     id integer primary key,
     case_type text not null,
