@@ -15,6 +15,7 @@ from partita import (
     CallFailed,
     CallTimeout,
     Client,
+    Event,
     NotFound,
     Rejected,
     Retry,
@@ -45,6 +46,7 @@ from tests.acceptance.engine import (
     Broken,
     Declined,
     Noted,
+    OrderId,
     Paid,
     Pay,
     Placed,
@@ -81,6 +83,11 @@ def noting(heard: list[str]) -> Service:
 @workflow(starts_on=Placed)
 async def wait_for_note(order: Placed) -> str:
     return (await receive(Noted)).text
+
+
+@workflow
+async def shout(text: str) -> str:
+    return text.upper()
 
 
 # Keys.
@@ -207,6 +214,25 @@ async def test_a_request_that_can_not_be_is_rejected_with_a_remedy(store: Path, 
         reply = await client.ask(request_)
         assert (reply.status, reply.why[: len(why)], bool(reply.remedy)) == ("rejected", why, True)
         assert {fact.kind for fact in all_facts(client)} <= {"opened"}, "nothing happened"
+
+
+@pytest.mark.parametrize("case", ["foo", "order:", ":1", "Order:1", "order:a\nb", "order:" + "k" * 201])
+async def test_a_run_of_what_is_no_case_is_rejected(store: Path, case: str) -> None:
+    app = App("shop", workflows=[shout])
+    async with app.client(store) as client:
+        with pytest.raises(Rejected, match=r"is no case\nWrite it as type:key"):
+            await client.start(shout, "a", case=case)
+    async with app.run(store) as client:
+        with pytest.raises(Rejected, match=r"is no case\nWrite it as type:key"):
+            await client.start(shout, "a", case=case)
+        assert await (await client.start(shout, "a", case=CASE)).result(timeout="5s") == "A"
+
+
+async def test_a_run_for_another_case_than_its_messages_is_rejected(store: Path) -> None:
+    async with App("shop", workflows=[wait_for_note]).run(store) as client:
+        with pytest.raises(Rejected, match="its message is of case order:1, not order:2"):
+            await client.start(wait_for_note, Placed(), case="order:2")
+        await client.start(wait_for_note, Placed(), case=CASE)
 
 
 @pytest.mark.parametrize("body", [b'{"order_id":"1","text":7}', b"{}]", b'{"order_id":"1","order_id":"2"}', b"null"])
@@ -615,3 +641,56 @@ async def test_another_process_asks_the_engine_that_holds_the_store(store: Path)
         assert await run.result(timeout="5s") == "hello"
         await until_said(engine, Handled, count=2)
     assert heard == ["over the socket", "hello"]
+
+
+async def test_many_may_leave_requests_at_once(store: Path) -> None:
+    heard: list[str] = []
+    app = App("shop", services=[noting(heard)])
+
+    async def leave(number: int) -> None:
+        for text in range(3):
+            async with app.client(store) as client:
+                await client.emit(Noted(order_id=str(number), text=f"{number} {text}"))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(asyncio.to_thread(asyncio.run, leave(number)))
+    async with app.run(store) as client:
+        await until(lambda: len(heard) == 18 and not client.look.list_requests(), "all carried out")
+
+    assert len(set(heard)) == 18
+
+
+async def test_a_message_of_a_later_version_waits_for_code_that_knows_it(store: Path) -> None:
+    seen: list[tuple[str, ...]] = []
+    old, new = Service("tags"), Service("tags")
+
+    class Tagged(Event):
+        order_id: OrderId = "1"
+        tag: str = ""
+
+    class TaggedOften(Event, type="Tagged", version=2):
+        order_id: OrderId = "1"
+        tags: tuple[str, ...] = ()
+
+    @old.on(Tagged)
+    async def see(event: Tagged) -> None:
+        seen.append((event.tag,))
+
+    @new.on(TaggedOften)
+    async def see_all(event: TaggedOften) -> None:
+        seen.append(event.tags)
+
+    async with App("shop", services=[new]).run(store) as client:
+        await ask(client, "pause", group="tags")
+        await client.emit(TaggedOften(tags=("a", "b")))
+    async with App("shop", services=[old]).run(store) as client:
+        await ask(client, "resume", group="tags")
+        dead = await until_said(client, Dead)
+        assert dead.attempts == 1
+        assert "has version 2; this code knows it up to 1" in dead.text
+    async with App("shop", services=[new]).run(store) as client:
+        await ask(client, "redrive", case=CASE)
+        await until_said(client, Handled)
+
+    assert seen == [("a", "b")]

@@ -512,3 +512,14 @@ async def test_what_has_settled_has_been_committed(store: Path) -> None:
             await client.emit(Placed(order_id=str(number)))
             await client.settle()
             assert (await client.where(f"order:{number}")).verdict == "done"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a command that no group of the app handles is owed by nobody, and seen by nobody"
+)
+async def test_a_call_that_nobody_handles_is_stuck(store: Path) -> None:
+    async with App("shop", workflows=[pay_once]).run(store) as client:
+        await client.start(pay_once, Placed())
+        await client.settle()
+        listed, _more = client.look.list_cases(stuck=True)
+        assert [line.case for line in listed] == [CASE]

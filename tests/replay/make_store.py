@@ -1,7 +1,7 @@
 """Makes the store file of a release, once, on the day of the release: python -m tests.replay.make_store 0.1.0
 
-It holds a fact of every kind, a row of every work table, and bodies and states in every codec. Every later release has to
-open it.
+It holds a fact of every kind, a row of every work table, and bodies and states in every codec. Every later release has
+to open it.
 """
 
 import asyncio

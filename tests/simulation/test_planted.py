@@ -12,7 +12,7 @@ pytestmark = pytest.mark.simulation
 def test_a_planted_bug_is_found_within_200_seeds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    assert find(200) is not None
+    assert find(PLANTED[plant], 200) is not None
 
 
 @pytest.mark.slow
@@ -20,9 +20,12 @@ def test_a_planted_bug_is_found_within_200_seeds(plant: Plant, monkeypatch: pyte
 def test_a_rare_planted_bug_is_found_within_10000_seeds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    assert find(10_000) is not None
+    assert find(RARE[plant], 10_000) is not None
 
 
-def find(seeds: int) -> int | None:
-    """The first seed that something is wrong with."""
-    return next((seed for seed in range(1, seeds + 1) if simulate(seed).wrong), None)
+def find(words: str, seeds: int) -> int | None:
+    """The first seed of which a checker says so."""
+    for seed in range(1, seeds + 1):
+        if any(words in sentence for sentence in simulate(seed).wrong):
+            return seed
+    return None

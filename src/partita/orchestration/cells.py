@@ -78,4 +78,4 @@ class Cell:
     @property
     def idle(self) -> bool:
         """Whether it could be evicted."""
-        return not (self.moving or self.running)
+        return not (self.new or self.moving or self.running)

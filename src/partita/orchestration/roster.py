@@ -92,9 +92,10 @@ class Roster:
 
     def next_number(self, workflow: str, case: str) -> int:
         """The number of a case's next run of a workflow."""
-        rows = self._work.list_runs(case, workflow)
-        known = [cell.row.number for cell in self._cells.values() if cell.new and cell.row.case == case]
-        return max([row.number for row in rows] + known, default=0) + 1
+        number = max((row.number for row in self._work.list_runs(case, workflow)), default=0) + 1
+        while f"{workflow}/{case}/{number}" in self._cells:  # not durable yet
+            number += 1
+        return number
 
     def make_live(self, cell: Cell) -> LiveRun:
         """A run's live part, before anything is applied to it."""

@@ -25,7 +25,7 @@ from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.door import ask_door
 from partita.runtime.look import Look
-from partita.runtime.requests import SEE_FLOW, Reply, Request, rejection
+from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, rejection
 from partita.store.facts import Requested
 from partita.store.port import Accepted, Lost, Reader, Store
 from partita.store.work import OWE_REQUEST
@@ -209,6 +209,7 @@ class Access:
                 suggest(request.workflow, list(known)) or SEE_FLOW,
             )
         if request.case:
+            check_named_case(request)
             return request.case
         starts_on = known[request.workflow].starts_on
         found = topology.message_by_name.get(starts_on or "")

@@ -24,7 +24,7 @@ from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.foreign import Foreign
 from partita.runtime.mending import Mending
-from partita.runtime.requests import SEE_FLOW, Reply, Request, message_id_of, rejection
+from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, message_id_of, rejection
 from partita.runtime.world import World
 from partita.store.facts import Answered, Body, Dead, Handled, Incident, Requested, Returned, Started
 from partita.store.port import Accepted, Answer, Lost, Refusal, RunRow
@@ -238,9 +238,14 @@ class Desk:
         else:
             message = decode(bytes(request.data), takes)
         own_case = type_of(message).case_of(message) if is_message(message) else None
+        check_named_case(request)
         case = own_case or request.case
         if not case:
             raise Rejected(f"workflow {request.workflow}: for which case?", "Name it: --case type:key")
+        if request.case not in {"", case}:
+            raise Rejected(
+                f"its message is of case {case}, not {request.case}", "Leave --case out, or mend the message."
+            )
         message_id = message_id_of(request)
         told: asyncio.Future[tuple[str | None, str]] = asyncio.get_running_loop().create_future()
         self._executor.intake.start(

@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Raw
 
 from partita.errors import CallFailed, CallTimeout, NotFound, PartitaError, Rejected, Unknown
+from partita.limits import LIMITS
 from partita.messages.envelope import derive_id
+from partita.messages.message import is_case
 from partita.store.facts import NOTHING
 
 Op = Literal[
@@ -106,6 +108,15 @@ def rejection(request: Request, error: PartitaError) -> Reply:
     """The reply that says what an error says: nothing happened, why, and what to do."""
     why, _, remedy = str(error).partition("\n")
     return Reply(status="rejected", key=request.key, why=why, remedy=remedy, missing=isinstance(error, NotFound))
+
+
+def check_named_case(request: Request) -> None:
+    """Raise Rejected where a request names a case in a way that no case is named."""
+    if request.case and not is_case(request.case):
+        raise Rejected(
+            f"{request.case!r:.80} is no case",
+            f"Write it as type:key, as in order:12345; a key has up to {LIMITS.key_bytes_max} bytes.",
+        )
 
 
 def message_id_of(request: Request) -> str:

@@ -62,11 +62,13 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
             look = Look(store.trail, store.work, store.cases, clock=clock, is_running=lambda: True)
             async with open_door(store.socket, engine.desk.take):
                 engine.start()
+                refolding = spawn(_refold(store))
                 try:
                     yield EngineClient(engine, look)
                 finally:
                     clean = await engine.stop()
                     guard.cancel()
+                    refolding.cancel()
                     for task in list(tasks):  # what did not end in time is tried again at the next start
                         task.cancel()
     finally:
@@ -85,6 +87,13 @@ async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
         if others:
             raise
         raise first from first.__cause__
+
+
+async def _refold(store: OwnedStore) -> None:
+    """Bring the cases that an older version folded up to date, a few at a time."""
+    folded = await store.refold()
+    while folded:
+        folded = await store.refold()
 
 
 async def _fail_when(stopped: asyncio.Future[BaseException], path: Path) -> None:

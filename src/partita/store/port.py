@@ -364,6 +364,10 @@ class OwnedStore(Store, Protocol):
         """The topology under its number in this store; facts submitted from now on are written under it."""
         ...
 
+    async def refold(self, cases: Sequence[str] | None = None, *, limit: int = 500) -> int:
+        """Write cases folded anew: those given, or up to `limit` that another projection folded; returns how many."""
+        ...
+
     @override
     async def close(self, *, clean: bool = True) -> None:
         """Decide everything submitted, then let go; `clean=False` leaves the mark of an earlier crash as it was."""
