@@ -61,6 +61,8 @@ class _Call:
         self._act = act
 
     def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return  # whoever asked has gone
         try:
             self.future.set_result(self._act())
         except Stopped as stopped:
