@@ -1,6 +1,7 @@
 """Runs on a real store: calls that fail, children, cancelling, stopping and going on, and local steps over restarts."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,88 @@ async def test_a_saga_undoes_on_a_failed_call(store: Path) -> None:
         assert (await client.where(CASE)).verdict == "compensated"
 
 
+# A saga that undoes a call without an answer.
+
+
+@workflow(starts_on=Placed)
+async def impatient(order: Placed) -> str:
+    try:
+        async with saga():
+            await call(Pay(), expect=Paid, undo=Refund(), timeout="30ms")
+    except TimeoutError:
+        return "gave up"
+    return "paid"
+
+
+def undoing(seen: list[str], pay_for: Callable[[], Awaitable[None]], retry: Retry) -> Service:
+    """A service that notes what it does, and charges as it is told."""
+    cards = Service("cards", retry=retry)
+
+    @cards.handles(Pay)
+    async def pay(command: Pay) -> Paid | Declined:
+        await pay_for()
+        seen.append("pay")
+        return Paid()
+
+    @cards.handles(Refund)
+    async def refund(command: Refund) -> None:
+        seen.append("refund")
+
+    return cards
+
+
+async def test_the_undo_of_a_call_that_is_being_handled_comes_behind_it(store: Path) -> None:
+    seen: list[str] = []
+    go_on = asyncio.Event()
+
+    async def wait() -> None:
+        await go_on.wait()
+
+    app = App("shop", services=[undoing(seen, wait, QUICK)], workflows=[impatient])
+    async with app.run(store) as client:
+        run = await client.start(impatient, Placed())
+        await until(lambda: "published Refund" in kinds(client), "the undo is sent")
+        assert seen == []
+        go_on.set()
+        assert await run.result(timeout="5s") == "gave up"
+        (paid,) = [body for body in said(client, Handled) if body.type == "Pay"]
+        assert "barred Pay" in kinds(client)
+
+    assert seen == ["pay", "refund"]
+    assert paid.late
+
+
+async def test_the_undo_of_a_call_between_two_attempts_ends_them(store: Path) -> None:
+    seen: list[str] = []
+    gate = Attempts(9)
+
+    async def fail() -> None:
+        gate.make()
+
+    app = App("shop", services=[undoing(seen, fail, Retry(first="1h"))], workflows=[impatient])
+    async with app.run(store) as client:
+        run = await client.start(impatient, Placed())
+        assert await run.result(timeout="5s") == "gave up"
+        assert (gate.made, seen, owed(client)) == (1, ["refund"], [])
+        assert [(body.type, body.by) for body in said(client, Discarded)] == [("Pay", "saga")]
+
+
+async def test_the_undo_of_a_held_call_ends_the_incident(store: Path) -> None:
+    seen: list[str] = []
+    gate = Attempts(9)
+
+    async def fail() -> None:
+        gate.make()
+
+    app = App("shop", services=[undoing(seen, fail, Retry(attempts=1, then="hold"))], workflows=[impatient])
+    async with app.run(store) as client:
+        run = await client.start(impatient, Placed())
+        await until_said(client, Dead)
+        assert await run.result(timeout="5s") == "gave up"
+        assert (gate.made, seen, owed(client)) == (1, ["refund"], [])
+        assert client.look.list_dead() == []
+
+
 # Starting.
 
 
@@ -514,9 +597,6 @@ async def test_what_has_settled_has_been_committed(store: Path) -> None:
             assert (await client.where(f"order:{number}")).verdict == "done"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a command that no group of the app handles is owed by nobody, and seen by nobody"
-)
 async def test_a_call_that_nobody_handles_is_stuck(store: Path) -> None:
     async with App("shop", workflows=[pay_once]).run(store) as client:
         await client.start(pay_once, Placed())

@@ -61,6 +61,14 @@ async def print_ticket(command: PrintTicket, delivery: Delivery) -> TicketPrinte
     return TicketPrinted(trip_id=command.trip_id, at="the desk")
 
 
+bell: list[str] = []
+
+
+@desk.on(Boarded)
+async def ring_the_bell(event: Boarded) -> None:
+    await asyncio.to_thread(bell.append, event.trip_id)
+
+
 @step
 async def weigh(trip_id: str) -> int:
     return len(trip_id)
@@ -168,6 +176,14 @@ async def test_a_call_waits_for_its_answer_as_long_as_it_may() -> None:
         trips.stub(PrintTicket, ConnectionError("not yet"))
         with pytest.raises(CallTimeout):
             await trips.call(PrintTicket(trip_id="t"), timeout="5s")
+
+
+async def test_a_handler_that_waits_for_the_real_world_is_waited_for() -> None:
+    async with TestApp(app) as trips:
+        await trips.emit(Boarded(trip_id="real"))
+        await trips.settle()
+
+    assert bell[-1] == "real"
 
 
 async def test_a_run_is_started_and_gives_its_result() -> None:

@@ -115,7 +115,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def tell(told: Told, *, as_json: bool, here: bool) -> None:
     """Print what came of a demo. `here` says whether the commands find its store from the current folder."""
-    commands = [(as_typed(command), what) for command, what in _commands(told, here=here)]
+    commands = [(as_typed(command), f"# {what}") for command, what in _commands(told, here=here)]
     if not as_json:
         print_lines(_lines(told, commands))
         return

@@ -14,6 +14,7 @@ from pathlib import Path
 from partita.cli.output import Line, Span, clean, columns
 from partita.cli.render import When, say_dead, say_error
 from partita.monitor.leaves import WhyNode
+from partita.monitor.state import QUARANTINE
 from partita.monitor.why import WhyTree
 from partita.runtime.look import DeadView, GroupLine
 from partita.runtime.requests import Reply, Request
@@ -125,7 +126,8 @@ def dead_letter_lines(letter: DeadView, when: When, *, flags: str = "") -> Itera
     yield (Span(f"  {_body(letter)}"),)
     yield ()
     name = shlex.quote(clean(letter.id))
-    yield (Span(f"  partita dead redrive {name}{flags}", "dim"),)
+    mend = "discard" if letter.group == QUARANTINE else "redrive"
+    yield (Span(f"  partita dead {mend} {name}{flags}", "dim"),)
     yield (Span(f"  partita dead discard {name}{flags}", "dim"),)
 
 

@@ -125,7 +125,8 @@ def show_lines(view: CaseView, when: When, *, hint: str = "", flags: str = "") -
         yield from _section("dead")
         for letter in view.dead:
             yield (Span(f"  {clean(say_dead(letter))}: "), Span(clean(say_error(letter))))
-            yield (Span(f"    partita dead redrive {shlex.quote(clean(letter.id))}{flags}", "dim"),)
+            mend = "discard" if letter.group == QUARANTINE else "redrive"  # redriving needs code that can read it
+            yield (Span(f"    partita dead {mend} {shlex.quote(clean(letter.id))}{flags}", "dim"),)
 
 
 def say_dead(letter: DeadLetter) -> str:

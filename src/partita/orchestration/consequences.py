@@ -109,6 +109,12 @@ class Consequences:
         publish(self.draft, self.book, event, message_id=self._id(step), origin=origin, at=self.at, due=due, step=step)
 
     def _call(self, step: str, command: AnyCommand, retry: Retry | None, *, undo_of: str | None) -> Published:
+        name = type_of(command).name
+        if not self.book.topology.owing.get(name):
+            raise DefinitionError(
+                f"no service of this app handles {name}, which step {step!r} calls\n"
+                f"Add its handler, then: partita retry {self.cell.row.case}"
+            )
         caller = Caller(self.cell.run, step, None if retry is None else encode_retry(retry), undo_of)
         return publish(
             self.draft, self.book, command, message_id=self._id(step), origin=self._origin(), at=self.at, caller=caller

@@ -26,6 +26,7 @@ from partita.runtime.declared import Declared
 from partita.runtime.door import ask_door
 from partita.runtime.look import Look
 from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, rejection
+from partita.runtime.running import check_app
 from partita.store.facts import Requested
 from partita.store.port import Accepted, Lost, Reader, Store
 from partita.store.work import OWE_REQUEST
@@ -123,6 +124,7 @@ class Access:
         store = take(self.path, clock=self._clock, app=self.app.name if self.app else "", shelf=shelf)
         try:
             if self.app is not None:
+                check_app(store, self.app.name, self.path)
                 store.register_topology(self.app.declared.topology)
             topology = self._topology(store.trail.find_topology())
             case = self._checked(request, topology, store.cases.find_case)

@@ -17,6 +17,7 @@ from partita.choreography.relay import Relay
 from partita.clock import Alarms
 from partita.limits import LIMITS
 from partita.messages.topology import Topology
+from partita.orchestration.check import check_source
 from partita.orchestration.consequences import Standing
 from partita.orchestration.executor import Executor
 from partita.orchestration.executor import Surroundings as ExecutorSurroundings
@@ -25,9 +26,11 @@ from partita.runtime.desk import Desk
 from partita.runtime.world import World
 from partita.store.facts import Body, Closed, Opened
 from partita.store.port import ObligationRow, Recorded
+from partita.telemetry import Log
 from partita.transports.outbox import Book, Draft, owed_from
 from partita.transports.port import Owed
 
+log = Log(__name__)
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
@@ -114,6 +117,9 @@ class Engine:
 
     def start(self) -> None:
         """Take up everything that the store owes."""
+        for workflow in self.declared.workflows.values():
+            for finding in check_source(workflow.fn):
+                log.warning("workflow.not_repeatable", workflow=workflow.name, finding=finding)
         self.world.transport.subscribe(self.dispatch.receive, self.desk.take_foreign)
         draft = Draft()
         draft.say(Opened(app=self.declared.name, version=self.topology.digest(), clean=self.world.clean), case=None)

@@ -44,6 +44,7 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
     threads = ThreadPoolExecutor(LIMITS.threads_max, thread_name_prefix="partita-handler")
     clean = store.clean
     try:
+        check_app(store, declared.name, path)
         topology = store.register_topology(declared.topology)
         shelf.put(topology)
         await make_tables(store, services)
@@ -87,6 +88,15 @@ async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
         if others:
             raise
         raise first from first.__cause__
+
+
+def check_app(store: OwnedStore, name: str, path: Path) -> None:
+    """A store belongs to the app that made it: another one's code would stop its runs. Raises StoreError."""
+    if store.app and store.app != name:
+        raise StoreError(
+            f"store {path} belongs to app {store.app!r}, and this is {name!r}\n"
+            "Name a store of its own: --store FILE, PARTITA_STORE or partita.toml."
+        )
 
 
 async def _refold(store: OwnedStore) -> None:

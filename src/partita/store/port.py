@@ -354,6 +354,8 @@ class OwnedStore(Store, Protocol):
 
     clean: bool
     """Whether the holder before this one had closed it."""
+    app: str
+    """The app that made it; empty where none was known."""
 
     @property
     def socket(self) -> Path:
