@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from partita.clock import US
+from partita.errors import PartitaError
 from partita.runtime.requests import Request
 from partita.testing.system import System
 
@@ -35,6 +36,7 @@ class Chaos:
             "kill later": self._kill_later,
             "restart": self._restart,
             "rubbish": self._rubbish,
+            "look": self._look,
         }
         while loop.time() < end:
             await asyncio.sleep(dice.expovariate(1 / self.every_s))
@@ -86,6 +88,23 @@ class Chaos:
         if life is not None:
             await life.stop()
             self.system.start_soon()
+
+    async def _look(self) -> None:
+        """A support person looks at everything: that must be possible at any moment."""
+        life = self.system.living()
+        if life is None:
+            return
+        look = life.look
+        try:
+            lines, _ = look.list_cases(stuck=self.system.dice.random() < 0.5)
+            look.list_groups()
+            look.list_dead()
+            for line in lines:
+                look.show(line.case)
+                if line.case.startswith("order:"):
+                    look.why(line.case, "Shipped")
+        except PartitaError as error:
+            self.system.trace.blame(f"looking failed: {type(error).__name__} {error}")
 
     async def _rubbish(self) -> None:
         life = self.system.living()

@@ -85,7 +85,7 @@ async def deliver(parcel: Parcel) -> str:
     """A child: a timer, a call into another case, an event."""
     await asyncio.sleep(15)
     policy = await call(Insure(parcel_id=parcel.parcel_id))
-    await publish(ParcelSent(parcel_id=parcel.parcel_id))
+    await publish(ParcelSent(parcel_id=parcel.parcel_id, order_id=parcel.order_id))
     return policy
 
 
@@ -242,14 +242,22 @@ async def outcome() -> Shipped | ShipmentRefused | None:
     return await receive(Shipped | ShipmentRefused, timeout="10m", default=None)
 
 
+NAME = "simulated shop"
 FORMS = {
-    "choreography": App("simulated shop", services=SERVICES, wiring=[by_events]),
-    "orchestration": App("simulated shop", services=[*SERVICES, rounds], workflows=[fulfil, deliver, go_round]),
+    "choreography": App(NAME, services=SERVICES, wiring=[by_events]),
+    "orchestration": App(NAME, services=[*SERVICES, rounds], workflows=[fulfil, deliver, go_round]),
     "hybrid": App(
-        "simulated shop",
+        NAME,
         services=[*SERVICES, rounds],
         workflows=[fulfil_to_confirmation, go_round],
         wiring=[after_confirmation],
     ),
 }
 """The apps, by form."""
+_REST = [service for service in SERVICES if service.name != "counts"]
+LESSER = {
+    "choreography": App(NAME, services=_REST, wiring=[by_events]),
+    "orchestration": App(NAME, services=[*_REST, rounds], workflows=[fulfil, deliver]),
+    "hybrid": App(NAME, services=[*_REST, rounds], workflows=[fulfil_to_confirmation], wiring=[after_confirmation]),
+}
+"""The same, deployed without one of their groups, and without a workflow: what that owes waits for it to come back."""

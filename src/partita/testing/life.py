@@ -62,8 +62,9 @@ class Setting:
 class Life:
     """Starts once, then either stops or dies."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, app: App) -> None:
         self.setting = setting
+        self.app = app
         self.ended = False
         self.up = False
         """It takes requests."""
@@ -93,18 +94,18 @@ class Life:
             setting.place,
             clock=setting.clock,
             projection=CaseProjection(shelf.get),
-            app=setting.app.name,
+            app=self.app.name,
             faults=self,
             on_stopped=self._stopped,
         )
         self._has_store = True
         shelf.trail = store.trail
-        topology = store.register_topology(setting.app.declared.topology)
+        topology = store.register_topology(self.app.declared.topology)
         shelf.put(topology)
-        await make_tables(store, setting.app.services)
+        await make_tables(store, self.app.services)
         self._slow = SlowStore(store, setting.loop, setting.dice, setting.disk_s)
         world = World(self._slow, self.transport, setting.clock, self._in_thread, clean=store.clean, poll_s=1.0)
-        self.engine = Engine(setting.app.declared, topology, world, self.spawn)
+        self.engine = Engine(self.app.declared, topology, world, self.spawn)
         self.look = Look(store.trail, store.work, store.cases, clock=setting.clock, is_running=lambda: True)
         self.engine.start()
         self.up = True

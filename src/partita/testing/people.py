@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from partita.errors import Rejected, Unknown
+from partita.errors import CallFailed, Rejected, Unknown
 from partita.messages.message import AnyCommand, Event
 from partita.monitor.cases import Where
-from partita.runtime.client import Client
+from partita.monitor.verdict import RANK
+from partita.runtime.client import Client, Run
 from partita.runtime.requests import Request
 from partita.store.port import ObligationRow
-from partita.testing.life import Life
 from partita.testing.outside import Plan
-from partita.testing.processes import STOCK, Decide, Placed
+from partita.testing.processes import STOCK, Approved, Decide, Placed
 from partita.testing.rounds import Node, Poked, Round, go_round, walk_nodes
 from partita.testing.system import System
 
@@ -53,6 +54,8 @@ class People:
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     notes: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """Order and text of every note that came over the transport, by its message id."""
+    results: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """What somebody was told that a round returned."""
     client: Client = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _undecided: list[str] = field(default_factory=list[str])
@@ -109,6 +112,8 @@ class People:
                 self._undecided.remove(order_id)
                 command = Decide(order_id=order_id, approve=bool(self.plans[order_id].approves))
                 await self._insist(f"decide/{order_id}", command)
+                if self.system.dice.random() < 0.5:
+                    self._spawn(self._hear_decision(command))
         return decided
 
     async def mend(self, *, discards: float = 0.3) -> int:
@@ -117,7 +122,9 @@ class People:
         if life is None:
             return 0
         work = life.store.work
-        stopped = [case for case in self._cases(life) if any(row.status == "stopped" for row in work.list_runs(case))]
+        failed, _ = life.store.cases.list_cases(ranks=[RANK["failed"]], limit=1_000)
+        cases = sorted(row.case for row in failed)
+        stopped = [case for case in cases if any(row.status == "stopped" for row in work.list_runs(case))]
         dead = [row for row in work.list_obligations() if row.state in {"dead", "held"}]
         mended = 0
         for case in stopped:
@@ -204,6 +211,18 @@ class People:
         await asyncio.sleep(after_s)
         await self._insist(f"round/{round_id}", Round(round_id=round_id, plan=plan))
 
+        if self.system.dice.random() < 0.5:
+            with suppress(Unknown, Rejected, CallFailed):
+                run = Run[list[int]](f"go_round/round:{round_id}/1", "", self.system.ask, self._key, list[int])
+                self.results[round_id] = await run.result(timeout="40s")
+
+    async def _hear_decision(self, command: Decide) -> None:
+        """Ask for the answer as well: the same request once more, with one who waits."""
+        with suppress(Unknown, Rejected, CallFailed):
+            answer = await self.client.call(command, timeout="20s", key=f"decide/{command.order_id}")
+            if isinstance(answer, Approved) != command.approve:
+                self.system.trace.blame(f"{command} was answered with {answer}")
+
     async def _poke(self, round_id: str, n: int, after_s: float) -> None:
         await asyncio.sleep(after_s)
         await self._insist(f"poke/{round_id}/{n}", Poked(round_id=round_id, n=n))
@@ -211,12 +230,6 @@ class People:
     async def _cancel(self, case: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
         await self.system.ask(Request(op="cancel", key=self._key(), case=case, by="the customer"))
-
-    def _cases(self, life: Life) -> list[str]:
-        """Every case that a run may stand still in; children of rounds have cases of their own."""
-        cases = [f"{kind}:{order_id}" for order_id in self.plans for kind in ("order", "parcel")]
-        rows, _ = life.store.cases.list_cases(limit=1_000)
-        return [*cases, *sorted(row.case for row in rows if row.case.startswith("round:"))]
 
     def _is_placed(self, order_id: str) -> bool:
         asked = self.asked.get(f"order/{order_id}")

@@ -179,17 +179,18 @@ class Decide(Command[Approved | TurnedDown], external="a manager"):
 # A parcel.
 
 
-class Parcel(Event):
+class Parcel(Event, case="parcel"):
     """What a child run starts with."""
 
     parcel_id: ParcelId
-    order_id: str
+    order_id: OrderId
 
 
-class ParcelSent(Event, ends="done"):
-    """The end of a parcel's case."""
+class ParcelSent(Event, ends="done", case="parcel"):
+    """The end of a parcel's case; the order is told as well."""
 
     parcel_id: ParcelId
+    order_id: OrderId
 
 
 class Insure(Command[str]):

@@ -7,7 +7,7 @@ way has been undone, whatever was killed, lost, evicted or cancelled meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import Annotated, Any
 
@@ -265,15 +265,18 @@ def walk_nodes(node: Node) -> Iterator[Node]:
         yield from walk_nodes(inner)
 
 
-def check_rounds(facts: Sequence[Fact], rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What each round says it kept is what its table holds; a cancelled one has kept nothing."""
+def check_rounds(facts: Sequence[Fact], rows: Sequence[dict[str, Any]], told: Mapping[str, list[int]]) -> Iterator[str]:
+    """What each round says it kept, to whoever asks, is what its table holds; a cancelled one has kept nothing."""
     held: dict[str, set[int]] = {}
     for row in rows:
         held.setdefault(row["round_id"], set()).add(row["n"])
     for fact in facts:
         if isinstance(fact.body, Returned) and (fact.run or "").startswith("go_round/"):
             kept = set(msgspec.json.decode(bytes(fact.body.value))) if bytes(fact.body.value) else set[int]()
-            there = held.pop(str(fact.case).partition(":")[2], set[int]())
+            round_id = str(fact.case).partition(":")[2]
+            there = held.pop(round_id, set[int]())
+            if round_id in told and set(told[round_id]) != kept:
+                yield f"run {fact.run} returned {sorted(kept)}, and somebody was told {told[round_id]}"
             if kept != there:
                 yield f"run {fact.run} {fact.body.how} and kept {sorted(kept)}, its table holds {sorted(there)}"
     for round_id, there in held.items():

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from partita.store.sqlite.connection import forget_memory
 from partita.testing.chaos import Chaos
-from partita.testing.forms import FORMS
+from partita.testing.forms import FORMS, LESSER
 from partita.testing.life import CommitRates, Setting
 from partita.testing.outside import Outside, Plan, Rates, use
 from partita.testing.people import People
@@ -83,8 +83,11 @@ class Simulation:
             wrong=self.trace.blame,
             died=self._died,
         )
-        self.system = System(self._setting, outside, self.trace, lost_replies=dice.choice([0.0, 0.1]))
+        self.system = System(
+            self._setting, LESSER[self.form], outside, self.trace, lost_replies=dice.choice([0.0, 0.1])
+        )
         self.system.others = dice.choice([0.0, 0.5])
+        self.system.deploys = dice.choice([0.0, 0.0, 0.3])
         outside.plans = {f"o{number}": _draw_plan(dice, self.form) for number in range(1, dice.randint(2, 6))}
         plans = {f"r{number}": draw_plan(dice) for number in range(1, 1 + dice.choice([0, 1, 2]))}
         self.people = People(self.system, outside.plans, {} if self.form == "choreography" else plans)
@@ -131,12 +134,17 @@ class Simulation:
         setting.wire.drop = setting.wire.double = setting.wire.delay = 0.0
         setting.commits.lost_before = setting.commits.lost_after = 0.0
         setting.commits.crash_before = setting.commits.crash_after = 0.0
-        self.system.lost_replies = 0.0
+        self.system.lost_replies = self.system.deploys = 0.0
         self.system.outside.rates = Rates()
         self.system.outside.mended = True
 
     async def _come_to_rest(self) -> bool:
         """Mend, decide and let time pass until nothing is left to do; returns whether that came to an end."""
+        life = await self.system.until_up()
+        if life is not None and life.app is not self._setting.app:
+            await life.stop()
+            self.system.start()
+        await asyncio.sleep(2 * self._setting.wire.delay_s)  # what is still on the wire arrives
         for _ in range(ROUNDS_MAX):
             life = await self.system.until_up()
             if life is None:
@@ -219,6 +227,7 @@ def _draw_weights(dice: Random) -> dict[str, float]:
         "kill later": dice.choice([0.0, 1.0]),
         "restart": dice.choice([0.0, 0.5]),
         "rubbish": dice.choice([0.0, 0.3]),
+        "look": dice.choice([0.0, 0.5]),
     }
     return {name: weight for name, weight in drawn.items() if weight}
 

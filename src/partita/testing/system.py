@@ -11,6 +11,7 @@ from typing import cast
 from typing_extensions import override
 
 from partita.runtime.access import Access
+from partita.runtime.app import App
 from partita.runtime.requests import Reply, Request
 from partita.testing.life import Life, Setting
 from partita.testing.outside import Outside
@@ -34,6 +35,7 @@ class System:
     """Starts lives, and passes on what people ask."""
 
     setting: Setting
+    lesser: App
     outside: Outside
     trace: Trace
     lost_replies: float = 0.0
@@ -44,6 +46,8 @@ class System:
     lives: int = 0
     over: bool = False
     """No further life is started."""
+    deploys: float = 0.0
+    """How often a life runs the lesser app."""
     others: float = 0.0
     """How often somebody else takes the store, while nobody lives, to leave a request."""
     _is_taken: bool = False
@@ -76,7 +80,10 @@ class System:
             self.trace.blame(f"it died {LIVES_MAX} times: nothing stops what kills it")
             return
         self.trace.say(f"-- life {self.lives}")
-        self.life = Life(self.setting)
+        lesser = self.dice.random() < self.deploys
+        if lesser:
+            self.trace.note("deploy", "without a group and a workflow")
+        self.life = Life(self.setting, self.lesser if lesser else self.setting.app)
         self.outside.kill = self.life.die
         self.life.begin()
 

@@ -80,7 +80,7 @@ def _check_all(evidence: Evidence, store: SqliteStore, facts: list[Fact], rows: 
         business.check_workflows,
     ):
         yield from look_at(books)
-    yield from check_rounds(facts, rows["rounds_done"])
+    yield from check_rounds(facts, rows["rounds_done"], evidence.people.results)
 
 
 def _check_nothing_stranded(evidence: Evidence, store: SqliteStore, facts: list[Fact]) -> Iterator[str]:

@@ -1,0 +1,277 @@
+"""Recoveries that a seed once found to be wrong, each played again by itself."""
+
+import asyncio
+from typing import Annotated
+
+import pytest
+
+from partita import App, CallFailed, Case, Command, Event, Retry, Service, call, child, saga, step, workflow
+from partita.runtime.requests import Request
+from partita.store.facts import Closed, Handled, Published, Withdrawn
+from tests.simulation.stage import Stage, play
+
+TripId = Annotated[str, Case("trip")]
+RideId = Annotated[str, Case("ride")]
+
+
+class Booked(Event, external="the traveller"):
+    trip_id: TripId
+
+
+class Ride(Event):
+    ride_id: RideId
+
+
+class Pay(Command[None]):
+    trip_id: TripId
+
+
+class PayBack(Command[None]):
+    trip_id: TripId
+
+
+class World:
+    """What handlers do to the test that plays them."""
+
+    def __init__(self) -> None:
+        self.stage: Stage | None = None
+        self.asked = 0
+        self.paid_back = 0
+        self.deadly = False
+        self.slow_s = 0.0
+
+
+world = World()
+bank = Service("bank", retry=Retry(attempts=2, first="10s"))
+
+
+@pytest.fixture(autouse=True)
+def new_world() -> None:
+    world.__init__()  # type: ignore[misc]
+
+
+async def die_here() -> None:
+    assert world.stage is not None
+    world.asked += 1
+    if world.deadly:
+        world.stage.kill()
+    await asyncio.sleep(world.slow_s)
+
+
+@bank.handles(Pay)
+async def pay(command: Pay) -> None:
+    await die_here()
+
+
+@bank.handles(PayBack)
+async def pay_back(command: PayBack) -> None:
+    world.paid_back += 1
+
+
+@step
+async def walk() -> None:
+    await die_here()
+
+
+@workflow(starts_on=Booked)
+async def travel(trip: Booked) -> str:
+    try:
+        async with saga():
+            await call(Pay(trip_id=trip.trip_id), undo=PayBack(trip_id=trip.trip_id), timeout="1h")
+    except CallFailed as why:
+        return f"stayed: {why}"
+    return "travelled"
+
+
+@workflow(starts_on=Booked)
+async def hike(trip: Booked) -> str:
+    try:
+        await walk()
+    except CallFailed as why:
+        return f"stayed: {why}"
+    return "travelled"
+
+
+@workflow
+async def ride_along(ride: Ride) -> str:
+    await asyncio.sleep(60)
+    return ride.ride_id
+
+
+@workflow(starts_on=Booked)
+async def tour(trip: Booked) -> str:
+    return await child(ride_along, Ride(ride_id=trip.trip_id))
+
+
+@workflow(starts_on=Booked)
+async def impatient(trip: Booked) -> str:
+    """Ends while what it has called is still being handled."""
+    try:
+        await call(Pay(trip_id=trip.trip_id), timeout="1s")
+    except CallFailed:
+        return "gone"
+    return "paid"
+
+
+@workflow(starts_on=Booked)
+async def undecided(trip: Booked) -> str:
+    """Gives a step up in the very turn in which it asks for it."""
+    async with asyncio.TaskGroup() as group:
+        hiking = group.create_task(walk())
+        await asyncio.sleep(0)
+        hiking.cancel()
+    return "stayed"
+
+
+def returned(stage: Stage, run: str) -> bytes:
+    return bytes(stage.life.store.trail.list_history(run)[-1].body.value)  # type: ignore[attr-defined]
+
+
+async def die_six_times(stage: Stage) -> None:
+    world.stage, world.deadly = stage, True
+    await stage.client.emit(Booked(trip_id="t"))
+    await asyncio.sleep(1)
+    for _ in range(6):
+        assert stage.life.ended
+        await stage.start()
+        await asyncio.sleep(1)
+
+
+def test_a_call_that_kills_its_process_again_and_again_fails_its_caller_at_a_start() -> None:
+    async def scene(stage: Stage) -> None:
+        await die_six_times(stage)
+        await stage.settle()
+
+        assert world.asked == 6
+        assert b"stayed: the process died 5 times" in returned(stage, "travel/trip:t/1")
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_a_step_that_kills_its_process_again_and_again_fails_at_a_start() -> None:
+    async def scene(stage: Stage) -> None:
+        await die_six_times(stage)
+        await stage.settle()
+
+        assert world.asked == 6
+        assert b"stayed: the process died 5 times" in returned(stage, "hike/trip:t/1")
+
+    play(App("trips", services=[bank], workflows=[hike]), scene)
+
+
+def test_what_began_before_a_crash_is_undone_though_a_clean_stop_came_between() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage, world.deadly = stage, True
+        await stage.client.emit(Booked(trip_id="t"))
+        await asyncio.sleep(1)
+        assert stage.life.ended
+        world.deadly, world.slow_s = False, 10.0
+
+        stage.setting.wire.drop = 1.0  # nothing arrives, so nothing is claimed in this life
+        await stage.start()
+        await asyncio.sleep(0.5)
+        await stage.stop()
+        stage.clock.set_forward(3_601 * 1_000_000)
+        await stage.start()
+        await asyncio.sleep(0.5)
+        stage.setting.wire.drop = 0.0
+        await stage.settle(30.0)
+
+        assert not [fact for fact in stage.facts() if isinstance(fact.body, Withdrawn)]
+        assert world.paid_back == 1
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_a_stop_with_something_in_flight_is_not_called_clean() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage, world.slow_s = stage, 600.0
+        await stage.client.emit(Booked(trip_id="t"))
+        await asyncio.sleep(1)
+        await stage.stop()
+        world.slow_s = 0.0
+        await stage.start()
+
+        assert not stage.life.store.clean
+        assert not [fact for fact in stage.facts() if isinstance(fact.body, Closed)]
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_a_child_is_rebuilt_from_an_input_that_nobody_else_declares() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.client.emit(Booked(trip_id="t"))
+        await asyncio.sleep(1)
+        assert stage.life.evict() == 2
+        await stage.settle(61.0)
+
+        assert returned(stage, "tour/trip:t/1") == b'"t"'
+
+    play(App("trips", services=[bank], workflows=[tour, ride_along]), scene)
+
+
+def test_a_run_that_ended_before_its_call_was_handled_is_at_rest() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage, world.slow_s = stage, 5.0
+        await stage.client.emit(Booked(trip_id="t"))
+        await asyncio.sleep(2)
+        assert stage.kinds("impatient/trip:t/1")[-1] == "returned"
+        await stage.settle(10.0)
+
+        handled = [fact for fact in stage.facts() if isinstance(fact.body, Handled) and fact.body.type == "Pay"]
+        assert len(handled) == 1
+
+    play(App("trips", services=[bank], workflows=[impatient]), scene)
+
+
+def test_a_step_that_was_given_up_in_the_turn_that_asked_for_it_is_never_made() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage = stage
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle()
+
+        assert returned(stage, "undecided/trip:t/1") == b'"stayed"'
+        assert world.asked == 0
+
+    play(App("trips", services=[bank], workflows=[undecided]), scene)
+
+
+def test_what_the_transport_loses_holds_its_place_in_its_keys_order() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage = stage
+        stage.setting.wire.drop = 1.0
+        await stage.client.send(Pay(trip_id="t"), key="first")
+        stage.setting.wire.drop = 0.0
+        await stage.client.send(PayBack(trip_id="t"), key="second")
+        await stage.settle()
+
+        handled = [fact.body.message for fact in stage.facts() if isinstance(fact.body, Handled)]
+        sent = [fact.body.id for fact in stage.facts() if isinstance(fact.body, Published)]
+        assert handled == sent
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_what_the_transport_doubles_is_handled_once() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage = stage
+        stage.setting.wire.double = 1.0
+        await stage.client.send(Pay(trip_id="t"))
+        await stage.settle(10.0)
+
+        assert world.asked == 1
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_a_request_that_meets_a_death_is_unknown() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.setting.commits.crash_after = 1.0
+        reply = await stage.client.ask(Request(op="pause", key="k", group="bank"))
+        stage.setting.commits.crash_after = 0.0
+        await stage.start()
+
+        assert reply.status == "unknown"
+        assert [group.state for group in stage.life.store.work.list_groups()] == ["paused"]
+
+    play(App("trips", services=[bank], workflows=[travel]), scene)
