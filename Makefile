@@ -35,8 +35,8 @@ simulate: $(LIBRARY) ## seeded runs of the whole system [SEEDS=count FIRST=seed 
 	@$(BIN)/python -m partita.testing.simulate \
 		$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(ARGS)
 
-crash: $(DEV) ## kill real processes, full counts [ARGS=...]
-	@$(BIN)/pytest tests/crash -m slow -o faulthandler_timeout=1800 $(ARGS)
+crash: $(DEV) ## kill processes, fail disks, cut the power; full counts [ARGS=...]
+	@$(BIN)/pytest tests/crash -v -m "slow or not slow" -o faulthandler_timeout=1800 $(ARGS)
 
 services: ## servers that the tests need
 	@scripts/services.sh

@@ -1,22 +1,25 @@
-"""A shop to be killed: `python killable.py FORM STORE LEDGER ORDERS` runs it until every order has come to an end.
+"""A shop to be killed: a life of it places orders and runs until each of them has come to an end.
 
-Each request to the outside world is a line in the ledger, written before it is answered; whoever kills this process
-counts them. Started again on the same store it goes on where it was.
+Each request to the outside world is a line in the ledger, written before it is answered; each answered request of a
+customer is a line among the acknowledgements. Whoever kills this process reads both. Started again on the same store it
+goes on where it was. `python -m tests.crash.killable` forks a life for each line that it reads: start-up is paid once.
 """
 
 import asyncio
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
+
+import msgspec
 
 from partita import (
     Abort,
     App,
     CallFailed,
     Case,
-    Client,
     Command,
     Delivery,
     Event,
@@ -34,7 +37,12 @@ from partita import (
     step,
     workflow,
 )
+from partita.clock import US, SystemClock
+from partita.runtime.client import LocalClient
 from partita.runtime.requests import Request
+from partita.runtime.running import EngineClient
+from tests.crash import points
+from tests.crash.plants import plant
 
 OrderId = Annotated[str, Case("order")]
 STOCK = 1_000
@@ -92,21 +100,56 @@ class Ship(Command[Shipped | ShipmentRefused]):
     order_id: OrderId
 
 
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process is to do."""
+
+    form: str
+    folder: str
+    orders: int
+    """Order 1 to this one are placed, each under a key that is the same in every life."""
+    elsewhere: int = 0
+    """An order that somebody else will place."""
+    point: str = ""
+    """Where it kills itself."""
+    nth: int = 1
+    plant: str = ""
+    """What is to be wrong with it."""
+
+
+STORE, LEDGER, ACKNOWLEDGED, KILLED, COMPLAINT = "shop.db", "ledger.jsonl", "acknowledged", "killed", "complaint"
+
+
 def is_refused(order_id: str) -> bool:
-    """Every fourth parcel is refused by the carrier."""
-    return int(order_id) % 4 == 0
+    """Every second parcel is refused by the carrier."""
+    return int(order_id) % 2 == 0
 
 
-def ledger_path() -> Path:
-    return Path(os.environ["KILLABLE_LEDGER"])
+class World:
+    """The world outside: what was done there, line by line. A line of this size is whole or not there."""
+
+    folder = Path()
+
+    @classmethod
+    def write(cls, name: str, line: str) -> None:
+        append(cls.folder / name, line)
+
+    @classmethod
+    def knows(cls, kind: str, case: str | None) -> bool:
+        path = cls.folder / LEDGER
+        lines = path.read_text().splitlines() if path.exists() else []
+        return any((line["kind"], line["case"]) == (kind, case) for line in map(json.loads, lines))
+
+
+def append(path: Path, line: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line.encode() + b"\n")
+    os.close(file)
 
 
 def note(kind: str, delivery: Delivery) -> None:
-    """Write a line; a line of this size is whole or not there."""
-    line = json.dumps({"kind": kind, "case": delivery.case, "key": delivery.id}) + "\n"
-    file = os.open(ledger_path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, line.encode())
-    os.close(file)
+    """It is done outside; nobody here knows yet."""
+    World.write(LEDGER, json.dumps({"kind": kind, "case": delivery.case, "key": delivery.id}))
+    points.passing(points.EFFECT)
 
 
 stock = Service(
@@ -117,13 +160,14 @@ stock = Service(
         insert into stock_free values ('mug', {STOCK}) on conflict do nothing;
     """,
 )
-card = Service("card", retry=Retry(attempts=6, first="20ms"), timeout="5s")
+card = Service("card", retry=Retry(attempts=6, first="20ms"), timeout="20s")
 parcels = Service("parcels")
 
 
 @stock.handles(Reserve)
 def reserve(command: Reserve, tx: Transaction) -> Reserved:
     tx.execute("insert into stock_held values (?)", command.order_id)
+    points.passing(points.TRANSACTION)
     tx.execute("update stock_free set free = free - 1")
     return Reserved(order_id=command.order_id)
 
@@ -132,6 +176,7 @@ def reserve(command: Reserve, tx: Transaction) -> Reserved:
 def release(command: Release, tx: Transaction) -> Released | Noop:
     if not tx.execute("delete from stock_held where order_id = ?", command.order_id):
         return noop("nothing was held")
+    points.passing(points.COMPENSATION)
     tx.execute("update stock_free set free = free + 1")
     return Released(order_id=command.order_id)
 
@@ -140,13 +185,16 @@ def release(command: Release, tx: Transaction) -> Released | Noop:
 async def charge(command: Charge, delivery: Delivery) -> Charged:
     note("charge", delivery)
     await asyncio.sleep(0.01)
-    if int(command.order_id) % 5 == 0 and delivery.attempt == 1:
+    if int(command.order_id) % 3 == 0 and delivery.attempt == 1:
         raise ConnectionError("the answer was lost")
     return Charged(order_id=command.order_id)
 
 
 @card.handles(Refund)
-async def refund(command: Refund, delivery: Delivery) -> Refunded:
+async def refund(command: Refund, delivery: Delivery) -> Refunded | Noop:
+    if not World.knows("charge", delivery.case):
+        return noop("it never was charged")
+    points.passing(points.COMPENSATION)
     note("refund", delivery)
     await asyncio.sleep(0.005)
     return Refunded(order_id=command.order_id)
@@ -239,24 +287,70 @@ FORMS = {
 }
 
 
-async def run(form: str, store: str, orders: int) -> None:
-    """Place every order, under a key that is the same each time, and see all of them to their end."""
-    async with FORMS[form].run(store) as client:
-        for number in range(1, orders + 1):
-            await client.emit(Placed(order_id=str(number)), key=f"order-{number}")
-        cases = [f"order:{number}" for number in range(1, orders + 1)]
-        while unfinished := [case for case in cases if not await is_over(client, case)]:
-            for case in unfinished:
-                # What was killed five times is a dead letter by now: whoever runs this mends it.
-                await client.ask(Request(op="retry", key=client.new_key(), case=case, by="the test"))
-            await asyncio.sleep(0.05)
-    print("done", flush=True)
+async def live(life: Life) -> None:
+    """Place every order, see all of them to their end, and say how long that took."""
+    clock = SystemClock()
+    began = clock.now_us()
+    async with FORMS[life.form].run(Path(life.folder) / STORE) as client:
+        evicting = asyncio.get_running_loop().create_task(evict(client))
+        for number in range(1, life.orders + 1):
+            if number != life.elsewhere:
+                await client.emit(Placed(order_id=str(number)), key=key_of(number))
+                World.write(ACKNOWLEDGED, key_of(number))
+                points.passing(points.ANSWERED)
+        cases = [f"order:{number}" for number in range(1, life.orders + 1)]
+        while cases:
+            cases = [case for case in cases if not await is_over(client, case)]
+            await asyncio.sleep(0.01)
+        evicting.cancel()
+    World.write("ended", str((clock.now_us() - began) / US))
 
 
-async def is_over(client: Client, case: str) -> bool:
-    return (await client.where(case)).verdict in {"done", "compensated"}
+def key_of(number: int) -> str:
+    return f"order-{number}"
+
+
+async def evict(client: LocalClient) -> None:
+    """Let every run go that is idle, again and again: each waking is a rebuilding."""
+    assert isinstance(client, EngineClient)
+    while True:
+        client.engine.executor.roster.evict_idle(idle_s=0.0)
+        await asyncio.sleep(0.002)
+
+
+async def is_over(client: LocalClient, case: str) -> bool:
+    """Whether it has ended; what was killed five times is a dead letter by now, and is mended here."""
+    found = await client.find_where(case)
+    if found is not None and found.verdict == "failed":
+        await client.ask(Request(op="retry", key=client.new_key(), case=case, by="the test"))
+    return found is not None and found.verdict in {"done", "compensated"}
+
+
+def be(life: Life) -> None:
+    """Live in this process, to the end of it."""
+    World.folder = Path(life.folder)
+    try:
+        if life.plant:
+            plant(life.plant)
+        if life.point:
+            points.arm(life.point, life.nth, World.folder / KILLED)
+        asyncio.run(live(life))
+    except BaseException:  # noqa: BLE001 - whoever reads it must learn of everything
+        (World.folder / COMPLAINT).write_text(traceback.format_exc())
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    """Fork a life for each line; say its process, then how it ended."""
+    for line in sys.stdin.buffer:
+        life = msgspec.json.decode(line, type=Life)
+        process = os.fork()
+        if process == 0:
+            be(life)
+        print(process, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    os.environ["KILLABLE_LEDGER"] = sys.argv[3]
-    asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[4])))
+    main()
