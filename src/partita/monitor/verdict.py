@@ -277,25 +277,21 @@ def _can_come(wait: OpenWaitFor, state: CaseState, chart: Chart) -> bool:
     if state.asked and not chart.reach(asked.type for asked in state.asked.values()).isdisjoint(types):
         return True
     for run_id, run in state.runs.items():
-        if _can_move(run_id, run, wait, state, chart) and chart.moves_to(types, run.workflow):
+        if _can_move(run_id, run, state, chart) and chart.moves_to(types, run.workflow):
             return True
-    # Another handler's wait that a person ends, or that comes from outside, may lead on to this one.
-    others = (other for other in state.waits if other.types != types)
-    known = [name for other in others for name in other.types if other.who is not None or name in chart.parties]
-    return bool(known) and not chart.reach(known).isdisjoint(types)
+    # A handler's wait that a person ends, or that comes from outside, may lead on to this one.
+    known = [name for other in state.waits for name in other.types if other.who is not None or name in chart.parties]
+    return not chart.reach(known).isdisjoint(types)
 
 
-def _can_move(run_id: str, run: RunState, wait: OpenWaitFor, state: CaseState, chart: Chart) -> bool:
-    """Whether something other than this wait can move a run."""
+def _can_move(run_id: str, run: RunState, state: CaseState, chart: Chart) -> bool:
+    """Whether something can move a run, other than a message that comes neither from outside nor from anything open."""
     opened = run.open
-    if opened is None or opened.steps or opened.sleeps:
+    if opened is None or opened.steps or opened.sleeps or not opened.waits:
         return True
     if any(owed.run == run_id for owed in state.owed.values()):
         return True
-    others = [other for other in opened.waits if run_id != wait.run or other.types != wait.types]
-    if any(not chart.parties.keys().isdisjoint(other.types) for other in others):
-        return True
-    return not opened.waits
+    return any(not chart.parties.keys().isdisjoint(wait.types) for wait in opened.waits)
 
 
 def is_stuck(state: CaseState, weighed: Weighed, chart: Chart) -> bool:
