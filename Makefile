@@ -4,12 +4,13 @@ BIN := .venv/bin
 PYTHON ?= $(shell scripts/find-python.sh)
 LIBRARY := .venv/.library
 DEV := .venv/.dev
+MUTATION := .venv/.mutation
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 STATIC := ruff format-check mypy pyright imports spelling tidy
 TOGETHER = $(MAKE) --no-print-directory --silent --keep-going --jobs 2 --output-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check bench simulate crash services fmt docs unit $(STATIC)
+.PHONY: help setup demo test quick check coverage mutate bench simulate crash services fmt docs unit $(STATIC)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,16 @@ quick: $(DEV) ## static checks and unit tests, within a minute
 
 check: $(DEV) ## static checks: lint, format, types, floors, spelling, house rules
 	@$(TOGETHER) $(STATIC)
+
+coverage: $(DEV) ## branches that `make test` takes, its child processes included; fails below the floors [ARGS=...]
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+	@$(BIN)/python scripts/floors.py
+
+mutate: $(MUTATION) ## how many small lies in a room a test notices [ROOM=store|replay|dispatch|fold|verdicts ARGS=...]
+	@$(BIN)/python scripts/mutate.py $(ROOM) $(ARGS)
 
 bench: $(LIBRARY) ## measure; prints JSON [ARGS=...]
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -82,4 +93,8 @@ $(LIBRARY): pyproject.toml | $(BIN)/pip
 
 $(DEV): $(LIBRARY)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(MUTATION): $(DEV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutation]'
 	@touch $@

@@ -19,36 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rooms import ROOMS, Room
+
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".mutants"
 EQUIVALENT = ROOT / "scripts" / "equivalent-mutants.toml"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Which files are mutated, and which tests are to notice."""
-
-    sources: tuple[str, ...]
-    tests: tuple[str, ...]
-    without: tuple[str, ...] = ()
-    """Tests that look the same way again, many times over: too slow to be asked about each mutant."""
-
-
-ROOMS = {
-    "fold": Room(("monitor/fold.py", "monitor/state.py"), ("tests/unit/monitor",)),
-    "verdicts": Room(("monitor/verdict.py",), ("tests/unit/monitor",)),
-    "replay": Room(
-        ("orchestration/replay.py", "orchestration/run.py", "orchestration/ledger.py", "orchestration/history.py"),
-        ("tests/unit/orchestration",),
-        ("test_interleavings.py", "test_asyncio.py::test_asyncio_keeps_its_order_in_another_process"),
-    ),
-    "dispatch": Room(
-        ("choreography/dispatch.py", "choreography/handling.py", "choreography/lanes.py", "choreography/relay.py"),
-        ("tests/unit/choreography", "tests/acceptance/test_engine.py", "tests/acceptance/test_engine_units.py"),
-    ),
-    "store": Room(("store/*.py", "store/sqlite/*.py"), ("tests/unit/store", "tests/conformance")),
-}
 
 KILLED = {
     1: "killed",
@@ -143,7 +120,7 @@ def lay_out(place: Path, room: Room) -> None:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    left_out = [f"--deselect={room.tests[0]}/{test}" for test in room.without]
+    left_out = [f"--deselect={test}" for test in room.without]
     settings = {
         "source_paths": ["src"],
         "only_mutate": [f"src/partita/{source}" for source in room.sources],
