@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -25,6 +25,7 @@ _NUL = b"\\u0000"
 _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder().decode
 _decoders: dict[object, msgspec.json.Decoder[Any]] = {}
+_TREES: Final = (dict, list)
 
 
 def encode(value: object) -> bytes:
@@ -39,6 +40,8 @@ def encode(value: object) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         _refuse_value(value, error)
     _check_size(raw, type(value).__name__)
+    if _is_plain(value, raw):
+        return raw
     odd = hides(type(value)) or _looks_odd(raw) or (b"null" in raw and not _is_all_none(value, raw))
     if odd and check_value(value):
         return _to_json(settled(value))
@@ -123,6 +126,14 @@ def refuse_depth(raw: bytes, error: RecursionError) -> NoReturn:
 def type_name(as_type: object) -> str:
     """An annotation in words, for an error."""
     return as_type.__name__ if isinstance(as_type, type) else str(as_type)
+
+
+def _is_plain(value: object, raw: bytes) -> bool:
+    """Whether a dict or list comes back from its JSON as it was: then it holds nothing that JSON could not say.
+
+    A NaN, a naive time, a set, a key that is no text come back as something else, and are looked for one by one.
+    """
+    return type(value) in _TREES and not _looks_odd(raw) and bool(_from_json(raw) == value)
 
 
 def _looks_odd(raw: bytes) -> bool:

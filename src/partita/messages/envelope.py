@@ -14,7 +14,7 @@ from typing_extensions import override
 from partita.messages.message import MessageKind
 
 
-class Cause(msgspec.Struct, frozen=True, array_like=True):
+class Cause(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One attempt that caused something: message id, group, number of the attempt (from 1)."""
 
     message: str
@@ -26,7 +26,7 @@ class Cause(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.message}/{self.group}#{self.attempt}"
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A message as it is carried: CloudEvents' context attributes under our names, and the body as JSON bytes."""
 
     id: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from partita.messages.message import AnyCommand, Event
 from partita.orchestration.workflow import Workflow
@@ -35,8 +37,15 @@ class AskPublish:
     after_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AskStep:
+class How(NamedTuple):
+    """How a step's function is called."""
+
+    is_async: bool
+    delivery: str | None
+    """The parameter that asks for its delivery."""
+
+
+class AskStep(msgspec.Struct, eq=False):
     """Run a local function; `stepped` is the completion. A replay asks again for one that has none."""
 
     step: str
@@ -46,6 +55,7 @@ class AskStep:
     kwargs: Mapping[str, Any]
     timeout_us: int | None = None
     retry: Retry | None = None
+    how: How | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from partita.orchestration.run import LiveRun
 from partita.orchestration.workflow import Workflow
 from partita.store.facts import Body, Open
@@ -22,8 +24,7 @@ class Again:
     due: int = 0
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """A fact that a run's next turn is to write."""
 
     body: Body

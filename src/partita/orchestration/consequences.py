@@ -6,7 +6,7 @@ Nothing begins here. What has to happen outside the unit is left as effects, for
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
@@ -47,16 +47,15 @@ class Calls(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(msgspec.Struct, eq=False):
     """What is to begin once the turn's unit is durable."""
 
-    steps: list[AskStep] = field(default_factory=list[AskStep])
-    withdrawn: list[int] = field(default_factory=list[int])
+    steps: list[AskStep] = []
+    withdrawn: list[int] = []
     """Facts of the unit that complete an undo: the next turn applies them."""
-    closed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    barred: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    cancelled: list[str] = field(default_factory=list[str])
+    closed: list[tuple[str, str]] = []
+    barred: list[tuple[str, str]] = []
+    cancelled: list[str] = []
 
 
 @dataclass(slots=True)
@@ -71,7 +70,7 @@ class Consequences:
     calls: Calls
     next_number: Callable[[str, str], int]
     """The number of a case's next run of a workflow."""
-    effects: Effects = field(default_factory=Effects)
+    effects: Effects
 
     def write(self, ask: Ask) -> None:
         """Write one ask."""

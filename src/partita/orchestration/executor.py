@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -19,6 +20,7 @@ from partita.errors import DefinitionError, Rejected
 from partita.limits import LIMITS
 from partita.messages.codec import encode
 from partita.messages.envelope import case_of_run
+from partita.orchestration.asks import AskStep
 from partita.orchestration.cells import Cell, Pending
 from partita.orchestration.consequences import Calls, Consequences, Effects
 from partita.orchestration.endings import write_incident, write_next_run
@@ -55,6 +57,7 @@ log = Log(__name__)
 AnyWorkflow = Workflow[Any, Any]
 Settled = Callable[[Refusal | None], None]
 Told = Callable[[str | None, str], None]
+NOTHING_OPEN = Open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,27 +187,26 @@ class Executor:
     def pump(self, cell: Cell) -> None:
         if self._stopped or cell.unanswered or not (cell.inbox or cell.pending or cell.stale):
             return
-        cell.used_at = self._around.clock.now_us()
+        at = cell.used_at = self._around.clock.now_us()
         if cell.status != "open":
             self._flush_stopped(cell)
             return
-        draft, at = Draft(), self._around.clock.now_us()
+        draft = Draft()
         try:
             live, unclean_claims = self._applied(cell, draft, at)
         except Exception as error:  # noqa: BLE001 - users' code, and code that no longer fits its history
             self._stop_run(cell, draft, error, at)
             return
         outcome = live.outcome
-        effects = Effects()
         if isinstance(outcome, Raised):
             self._stop_run(cell, draft, outcome.error, at)
             return
         try:
             effects = self._consequences(cell, live, draft, at, unclean_claims)
-            if isinstance(outcome, Ended):
-                self._end_run(cell, draft, outcome, at)
-            else:
+            if outcome is None:
                 self._say_open(cell, live, draft, at)
+            else:
+                self._end_run(cell, draft, outcome, at)
         except Exception as error:  # noqa: BLE001 - what users' code asked for may not be a message that can be stored
             self._stop_run(cell, draft, error, at)
             return
@@ -221,7 +223,8 @@ class Executor:
         while cell.inbox:
             recorded, body, message = cell.inbox.popleft()
             live.apply(recorded.at, body, message)
-        draft.unit.result = taken = list[Pending]()
+        taken: list[Pending] = []
+        draft.unit.result = taken
         while cell.pending and live.outcome is None:
             pending = cell.pending.popleft()
             taken.append(pending)
@@ -230,7 +233,7 @@ class Executor:
                 pending.beside(draft)
             if not pending.record_only:
                 live.apply(at, pending.body, pending.message)
-        return live, [fact for fact in history if isinstance(fact.body, Claimed)]
+        return live, [fact for fact in history if isinstance(fact.body, Claimed)] if history else history
 
     def _rebuild(self, cell: Cell) -> list[Fact]:
         self.roster.close(cell)
@@ -245,16 +248,19 @@ class Executor:
         return history
 
     def _consequences(self, cell: Cell, live: LiveRun, draft: Draft, at: int, claims: list[Fact]) -> Effects:
-        writer = Consequences(
-            self._book, cell, draft, at, live.correlation, self._around.calls, self.roster.next_number
-        )
+        effects, writer = Effects(), None
         for ask in live.take():
+            if isinstance(ask, AskStep):  # the most frequent ask by far, and the one that writes nothing
+                if ask.step not in cell.running:
+                    effects.steps.append(ask)
+                continue
+            if writer is None:
+                number = self.roster.next_number
+                writer = Consequences(self._book, cell, draft, at, live.correlation, self._around.calls, number, effects)
             writer.write(ask)
-        effects = writer.effects
-        effects.steps = [ask for ask in effects.steps if ask.step not in cell.running]
         if cell.unclean:
             self._claim_steps(cell, draft, effects, at, claims)
-        cell.unclean = False
+            cell.unclean = False
         return effects
 
     def _claim_steps(self, cell: Cell, draft: Draft, effects: Effects, at: int, claims: list[Fact]) -> None:
@@ -273,7 +279,7 @@ class Executor:
         now_open = live.open()
         if now_open.wakes != cell.wakes_at:
             draft.write(MOVE_RUN, "open", now_open.wakes, cell.run)
-        if now_open == (cell.open or Open()):
+        if now_open == (cell.open or NOTHING_OPEN):
             return
         cell.open = now_open
         for fact in reversed(draft.unit.facts):
@@ -353,8 +359,8 @@ class Executor:
             return
         if not cell.new:
             draft.unit.expects[cell.run] = (cell.run_n, cell.row.epoch)
-        draft.unit.label = f"turn of {cell.run}"
-        draft.unit.answered = lambda answer: self._answered(cell, draft, effects, answer)
+        draft.unit.label = cell.run
+        draft.unit.answered = partial(self._answered, cell, draft, effects)
         cell.unanswered += 1
         self._around.store.submit(draft.unit)
 
@@ -364,7 +370,8 @@ class Executor:
         if isinstance(answer, Accepted):
             if cell.new:
                 self.roster.keep(cell)
-            cell.new, cell.refusals = False, 0
+                cell.new = False
+            cell.refusals = 0
             self._begin(cell, draft, effects, answer)
             for pending in taken:
                 if pending.settled is not None:
@@ -377,9 +384,9 @@ class Executor:
     def _begin(self, cell: Cell, draft: Draft, effects: Effects, answer: Accepted | None) -> None:
         """What a durable turn sets going."""
         if answer is not None:
-            for fact, recorded in zip(draft.unit.facts, answer.recorded, strict=True):
-                if fact.run == cell.run and recorded.run_n is not None:
-                    cell.run_n = recorded.run_n
+            for index, fact in enumerate(draft.unit.facts):
+                if fact.run == cell.run:
+                    cell.run_n = answer.recorded[index].run_n or cell.run_n
             for index in effects.withdrawn:
                 cell.inbox.append((answer.recorded[index], draft.unit.facts[index].body, None))
             for message, group in effects.closed:
@@ -387,7 +394,9 @@ class Executor:
             for owed in draft.relayed(answer):
                 self._around.send(owed)
         if cell.status == "open" and cell.live is not None:
-            self.roster.set_wake(cell, cell.live.open().wakes if cell.open is None else cell.open.wakes)
+            wakes = cell.live.open().wakes if cell.open is None else cell.open.wakes
+            if wakes is not None or cell.wakes_at is not None:
+                self.roster.set_wake(cell, wakes)
         for ask in effects.steps:
             cell.running.add(ask.step)
             self._steps.begin(cell, ask, self._stepped, cell.attempts.pop(ask.step, FIRST))
@@ -396,15 +405,18 @@ class Executor:
 
     def _after(self, cell: Cell, draft: Draft, answer: Accepted) -> None:
         """Tell the parent, and whoever waits, of an end."""
-        for fact, recorded in zip(draft.unit.facts, answer.recorded, strict=True):
-            if isinstance(fact.body, Started) and fact.run not in {None, cell.run}:
+        for index, fact in enumerate(draft.unit.facts):
+            body = fact.body
+            if isinstance(body, Stepped):
+                continue  # of most turns, all there is
+            if isinstance(body, Started) and fact.run not in {None, cell.run}:
                 self.pump(self.roster.get(str(fact.run)))
-            elif isinstance(fact.body, ChildEnded) and fact.run is not None:
-                self.named(fact.run, recorded, fact.body)
-            elif isinstance(fact.body, Returned | Incident) and fact.run == cell.run:
+            elif isinstance(body, ChildEnded) and fact.run is not None:
+                self.named(fact.run, answer.recorded[index], body)
+            elif isinstance(body, Returned | Incident) and fact.run == cell.run:
                 self.roster.set_wake(cell, None)
                 for told in self._ended.pop(cell.run, ()):
-                    told(fact.body)
+                    told(body)
         if cell.status == "ended":
             self._cancel_children(cell)
             if not cell.pending and not cell.unanswered:  # the end of a child of its may be on its way

@@ -130,10 +130,8 @@ class Ledger:
 
     def say(self, ask: Dispatched) -> None:
         """The same for a step that has no completion."""
-        if self.loop.closing:
-            raise GeneratorExit
         found = self.recorded.pop(ask.step, None) if self.recorded else None
-        if found is None:
+        if found is None or self.loop.closing:
             self._add(ask)
         elif not found.fits(ask) and self.mismatch is None:
             self.mismatch = NonDeterminism(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from partita.errors import NonDeterminism
 from partita.messages.codec import decode as decode_value
@@ -52,8 +52,7 @@ class Raised:
 Outcome = Ended | Raised | None
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """What came of a step."""
 
     step: str

@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 from typing_extensions import override
 
 from partita.errors import DefinitionError
+from partita.messages.answers import Delivery
 from partita.orchestration.act import Act
 from partita.orchestration.answers import read_value
-from partita.orchestration.asks import AskStep
+from partita.orchestration.asks import AskStep, How
 from partita.orchestration.here import find_ledger
 from partita.orchestration.ledger import Ledger
 from partita.retry import Duration, Retry, optional_us
@@ -84,6 +85,14 @@ class LocalStep:
             found = _returns[self.fn] = _read_returns(self.fn)
         return found
 
+    @cached_property
+    def how(self) -> How:
+        """How it is called."""
+        found = _hows.get(self.fn)
+        if found is None:
+            found = _hows[self.fn] = how_of(self.fn)
+        return found
+
 
 class StepAct(Act[Any]):
     """One local step of a run."""
@@ -103,7 +112,7 @@ class StepAct(Act[Any]):
     def _flows(self) -> Generator[Any, Any, Any]:
         ledger, made, step = self._ledger, self._made, self.step
         shown = OpenStep(step=step, name=made.name, since=ledger.loop.now_us)
-        ask = AskStep(step, made.name, made.fn, self._args, self._kwargs, made.limit_us, made.retry)
+        ask = AskStep(step, made.name, made.fn, self._args, self._kwargs, made.limit_us, made.retry, made.how)
         slot = ledger.ask(ask, shown)
         finished = False
         try:
@@ -115,9 +124,19 @@ class StepAct(Act[Any]):
         return read_value(slot.came, self._returns)
 
 
-_returns: WeakKeyDictionary[Callable[..., Any], object] = (
-    WeakKeyDictionary()
-)  # step(fn)(...) makes a new step each time
+# step(fn)(...) makes a new step each time.
+_returns: WeakKeyDictionary[Callable[..., Any], object] = WeakKeyDictionary()
+_hows: WeakKeyDictionary[Callable[..., Any], How] = WeakKeyDictionary()
+
+
+def how_of(fn: Callable[..., Any]) -> How:
+    """How a step's function is called."""
+    try:
+        hints = get_type_hints(fn)
+    except (NameError, TypeError):
+        hints = {}
+    delivery = next((name for name, hint in hints.items() if hint is Delivery and name != "return"), None)
+    return How(inspect.iscoroutinefunction(fn), delivery)
 
 
 def _read_returns(fn: Callable[..., Any]) -> object:

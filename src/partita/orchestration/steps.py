@@ -6,9 +6,10 @@ A step may be made again after a crash; `Delivery.id` stays the same, and is the
 from __future__ import annotations
 
 import asyncio
-import inspect
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, get_type_hints
+from contextvars import copy_context
+from typing import Any, Protocol
 
 from msgspec import Raw
 
@@ -17,9 +18,10 @@ from partita.errors import DefinitionError, Final, MessageError, one_line
 from partita.limits import LIMITS
 from partita.messages.answers import Delivery
 from partita.messages.codec import encode
-from partita.orchestration.asks import AskStep
+from partita.orchestration.asks import AskStep, How
 from partita.orchestration.cells import Again, Cell
 from partita.orchestration.consequences import message_id
+from partita.orchestration.step import how_of
 from partita.retry import DEFAULT_RETRY, delay_after, is_failure
 from partita.store.facts import Body, Fact, Retried, Retrying, Stepped
 
@@ -31,6 +33,7 @@ class Stepping(Protocol):
 
 
 FIRST = Again()
+Attempt = tuple[Cell, AskStep, Stepping, int]
 
 
 class StepRunner:
@@ -49,20 +52,47 @@ class StepRunner:
         self._alarms = alarms
         self.active = 0
         """Attempts being made at this moment."""
+        self._waiting: deque[Attempt] = deque()
+        self._hand_comes = False
 
     def begin(self, cell: Cell, ask: AskStep, stepped: Stepping, again: Again = FIRST) -> None:
         """Make a step until it has a value or its attempts are spent; `stepped` is told of each attempt's end."""
-        if again.due > self._clock.now_us():
+        if again.due and again.due > self._clock.now_us():
             self._alarms.set(again.due, lambda: self.begin(cell, ask, stepped, Again(again.failed)))
             return
         if ask.step not in cell.running:
             return  # The run let go of it meanwhile.
         self.active += 1
-        self._spawn(self._make(cell, ask, stepped, again.failed + 1))
+        self._waiting.append((cell, ask, stepped, again.failed + 1))
+        self._call_hand()
+
+    def _call_hand(self) -> None:
+        if not self._hand_comes:
+            self._hand_comes = True
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        """Make what waits, one after the other; before a step that might wait for the world, another hand is called.
+
+        So steps that end at once share a task, which costs more than they do; and each of the others has its own.
+        """
+        self._hand_comes = False
+        task, clean = asyncio.current_task(), copy_context()
+        while self._waiting:
+            attempt = self._waiting.popleft()
+            if self._waiting:
+                self._call_hand()
+            await self._make(*attempt)
+            if copy_context() != clean or task is None or task.cancelling():
+                return  # what a step has left in its context, or of a cancellation, is not for the next one
 
     async def _make(self, cell: Cell, ask: AskStep, stepped: Stepping, attempt: int) -> None:
         try:
-            value = await self._attempt(cell, ask, attempt)
+            how = ask.how or how_of(ask.fn)
+            if how.is_async and how.delivery is None and ask.timeout_us is None:
+                value = await ask.fn(*ask.args, **ask.kwargs)  # most steps: nothing to look up, nothing to set up
+            else:
+                value = await self._attempt(cell, ask, how, attempt)
             body: Body = Stepped(step=ask.step, value=Raw(encode(value)), attempts=attempt)
         except BaseException as error:  # a step may raise anything
             if not is_failure(error):
@@ -85,30 +115,15 @@ class StepRunner:
             return self._failed(ask, wrong, attempt)
         return Retrying(step=ask.step, type=ask.name, attempt=attempt, error=kind, text=text, due=due)
 
-    async def _attempt(self, cell: Cell, ask: AskStep, attempt: int) -> Any:
+    async def _attempt(self, cell: Cell, ask: AskStep, how: How, attempt: int) -> Any:
         given = dict(ask.kwargs)
-        wanted = wants_delivery(ask.fn)
-        if wanted is not None and wanted not in given:
-            given[wanted] = Delivery(message_id(cell, ask.step), cell.row.case, attempt, ())
+        if how.delivery is not None and how.delivery not in given:
+            given[how.delivery] = Delivery(message_id(cell, ask.step), cell.row.case, attempt, ())
         limit_s = None if ask.timeout_us is None else ask.timeout_us / US
         async with asyncio.timeout(limit_s):
-            if inspect.iscoroutinefunction(ask.fn):
+            if how.is_async:
                 return await ask.fn(*ask.args, **given)
             return await self._in_thread(lambda: ask.fn(*ask.args, **given))
-
-
-_wanted: dict[object, str | None] = {}
-
-
-def wants_delivery(fn: Callable[..., Any]) -> str | None:
-    """The parameter of a step's function that asks for its delivery."""
-    if fn not in _wanted:
-        try:
-            hints = get_type_hints(fn)
-        except (NameError, TypeError):
-            hints = {}
-        _wanted[fn] = next((name for name, hint in hints.items() if hint is Delivery and name != "return"), None)
-    return _wanted[fn]
 
 
 def read_attempts(history: Sequence[Fact]) -> dict[str, Again]:

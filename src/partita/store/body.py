@@ -11,13 +11,16 @@ NOTHING = Raw(b"")
 """No value, in a fact that may carry one: it is left out of the stored body. `None` is a value, stored as `null`."""
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a fact of one kind says. `kind` is its name in the trail."""
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a fact of one kind says. `kind` is its name in the trail.
+
+    It holds nothing but text, numbers and tuples of such, so the collector of circles need not look at it (`gc=False`).
+    """
 
     kind: ClassVar[str] = ""
 
 
-class OpenWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OpenWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A run waits for a message of one of these types."""
 
     step: str
@@ -26,7 +29,7 @@ class OpenWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: int | None = None
 
 
-class OpenStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OpenStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A local step, child, sleep, or call into another case that a run waits for."""
 
     step: str
@@ -36,7 +39,7 @@ class OpenStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of a sleep."""
 
 
-class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a run waits for after a turn: it rides in the last fact of that turn's unit (the `open` of its body)."""
 
     waits: tuple[OpenWait, ...] = ()

@@ -106,7 +106,7 @@ def decode_body(kind: str, raw: bytes) -> Body:
     return Unread(raw=Raw(raw), name=kind)
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One entry of the trail. `(source, n)` is its identity; `run_n` counts the facts of a run from 1."""
 
     seq: int
@@ -125,7 +125,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Body
 
 
-class NewFact(msgspec.Struct):
+class NewFact(msgspec.Struct, gc=False):
     """A fact on its way to the writer, which gives it seq, n, run_n, and the time where `at` is None."""
 
     body: Body

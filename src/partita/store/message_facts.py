@@ -73,7 +73,7 @@ class Handled(Body, frozen=True, kw_only=True):
     """Of a command handled in the unit of a reaction: the group whose receipt covers it."""
 
 
-class ChoreographedWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChoreographedWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The case stays open until one of these events is published for it, or is overdue."""
 
     types: tuple[str, ...]

@@ -7,9 +7,10 @@ unit is durable, never before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from partita.errors import StoreError
@@ -50,12 +51,11 @@ class Caller(NamedTuple):
     undo_of: str | None = None
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct, eq=False):
     """A unit being written, and what it will owe."""
 
-    unit: Unit = field(default_factory=Unit)
-    owed: list[tuple[int, Owed]] = field(default_factory=list[tuple[int, Owed]])
+    unit: Unit = msgspec.field(default_factory=Unit)
+    owed: list[tuple[int, Owed]] = []
     """With the index of the published fact."""
 
     def say(
@@ -69,8 +69,9 @@ class Draft:
         at: int | None = None,
     ) -> int:
         """Add a fact; returns its index in the unit."""
-        self.unit.facts.append(NewFact(body, case, run, causes, also, at))
-        return len(self.unit.facts) - 1
+        facts = self.unit.facts
+        facts.append(NewFact(body, case, run, causes, also, at))
+        return len(facts) - 1
 
     def write(self, op: str, *params: object, must: str | None = None, fact: int | None = None) -> None:
         """Add a write to a work table."""

@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 
 from partita.errors import StoreError
 from partita.limits import Limits
-from partita.store.port import Answer, AsyncScope, Lost, Refusal, Unit
+from partita.store.port import Answer, AsyncScope, Lost, Refusal, Unit, ignore_answer
 from partita.store.sqlite.transaction import AsyncScopeOver, WorkScope
 from partita.store.sqlite.watchdog import Watchdog
 from partita.store.sqlite.writer import Executor, Stopped
@@ -404,8 +404,11 @@ async def _at_once(act: Callable[[], T]) -> T:
 
 def _answer(units: Sequence[Unit], answers: Sequence[Answer]) -> None:
     for unit, answer in zip(units, answers, strict=True):
+        told = unit.answered
+        # What was to be done and who was to hear of it know their unit: left there, each unit would be a circle.
+        unit.answered, unit.work, unit.work_async = ignore_answer, None, None
         try:
-            unit.answered(answer)
+            told(answer)
         except Exception as error:  # noqa: BLE001 - one that raises must not keep the others from their answers
             log.error(  # noqa: TRY400 - our log carries the error itself
                 "answer.raised", error=error, unit=unit.label
