@@ -100,7 +100,7 @@ class Lanes:
 
     def reserve(self, key: LaneKey) -> Lane | None:
         """Take an idle, live lane for a handling that covers it, or None. Give it back with `release`."""
-        if key[0] in self._paused or key in self._lanes:
+        if self._stopped or key[0] in self._paused or key in self._lanes:
             return None
         lane = self._lanes[key] = Lane(key, busy=True)
         return lane

@@ -12,7 +12,7 @@ import msgspec
 from partita.orchestration.run import LiveRun
 from partita.orchestration.workflow import Workflow
 from partita.store.facts import Body, Open
-from partita.store.port import Recorded, Refusal, RunRow
+from partita.store.port import Answer, Recorded, Refusal, RunRow
 from partita.transports.outbox import Draft
 
 
@@ -31,8 +31,12 @@ class Pending(msgspec.Struct, eq=False):
     message: Any = None
     record_only: bool = False
     """It is written into the history, but the workflow does not meet it."""
+    before: Draft | None = None
+    """What the unit begins with: the publish that starts the run."""
     beside: Callable[[Draft], None] | None = None
     """Further writes of the same unit."""
+    told: Callable[[Answer], None] | None = None
+    """Hears of the unit's answer, whatever it is."""
     settled: Callable[[Refusal | None], None] | None = None
     again: Callable[[], None] | None = None
     """What to do where the run ended before it could be written."""

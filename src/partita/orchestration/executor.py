@@ -228,9 +228,7 @@ class Executor:
         while cell.pending and live.outcome is None:
             pending = cell.pending.popleft()
             taken.append(pending)
-            draft.say(pending.body, case=cell.row.case, run=cell.run, at=at)
-            if pending.beside is not None:
-                pending.beside(draft)
+            _write(draft, cell, pending, at)
             if not pending.record_only:
                 live.apply(at, pending.body, pending.message)
         return live, [fact for fact in history if isinstance(fact.body, Claimed)] if history else history
@@ -318,9 +316,7 @@ class Executor:
         taken: list[Pending] = draft.unit.result or []
         kept = Draft()
         for pending in taken:
-            kept.say(pending.body, case=cell.row.case, run=cell.run, at=at)
-            if pending.beside is not None:
-                pending.beside(kept)
+            _write(kept, cell, pending, at)
         kept.unit.result = taken
         write_incident(kept, cell.row, error, step=cell.live.last_step if cell.live is not None else None, at=at)
         cell.status = "stopped"
@@ -343,9 +339,7 @@ class Executor:
             return
         draft = Draft()
         for pending in waiting:
-            draft.say(pending.body, case=cell.row.case, run=cell.run)
-            if pending.beside is not None:
-                pending.beside(draft)
+            _write(draft, cell, pending, None)
         draft.unit.result = waiting
         self._submit(cell, draft, Effects())
 
@@ -367,6 +361,9 @@ class Executor:
     def _answered(self, cell: Cell, draft: Draft, effects: Effects, answer: Answer) -> None:
         cell.unanswered -= 1
         taken: list[Pending] = draft.unit.result or []
+        for pending in taken:
+            if pending.told is not None:
+                pending.told(answer)
         if isinstance(answer, Accepted):
             if cell.new:
                 self.roster.keep(cell)
@@ -508,3 +505,12 @@ class Executor:
         for row in self._around.store.work.list_open_runs():
             if row.parent == cell.run and row.on_close == "cancel":
                 self.cancel(row.run, by=cell.run)
+
+
+def _write(draft: Draft, cell: Cell, pending: Pending, at: int | None) -> None:
+    """Write what a turn takes in."""
+    if pending.before is not None:
+        draft.take(pending.before)
+    draft.say(pending.body, case=cell.row.case, run=cell.run, at=at)
+    if pending.beside is not None:
+        pending.beside(draft)

@@ -19,8 +19,8 @@ from partita.orchestration.cells import Cell, Pending
 from partita.orchestration.roster import Roster
 from partita.orchestration.workflow import Workflow
 from partita.store.facts import Body, DuplicateStart, NoRun, Received, Started
-from partita.store.port import Accepted, Answer, Lost, Recorded, Refusal, RunRow, Store
-from partita.store.work import CLOSE_OBLIGATION, KNOW_MESSAGE
+from partita.store.port import Accepted, Answer, Lost, Recorded, Refusal, RunRow, Store, Write
+from partita.store.work import CLOSE_OBLIGATION, KNOW_MESSAGE, OPEN_OBLIGATION
 from partita.transports.outbox import Draft
 from partita.transports.port import Owed
 
@@ -93,6 +93,42 @@ class Intake:
 
         cell.pending.append(Pending(body, message, beside=beside, settled=settled))
         self._runs.pump(cell)
+
+    def start_along(self, publishing: Draft, message: Any, told: Callable[[Answer], None]) -> bool:
+        """Start a run in the unit of the very publish that starts it; whether that can be.
+
+        It can where the case has, as far as memory knows, no run of the workflow. Where that is wrong, the unit is
+        refused with "known run", and the publish has to go its own way, through the group's lane.
+        """
+        found = self._find_start(publishing)
+        if found is None:
+            return False
+        index, owed, workflow = found
+        cell = self._runs.roster.add(workflow, str(owed.envelope.case), 1)
+        body = self._runs.started(workflow, owed.envelope.id, correlation=owed.envelope.correlation)
+        before = Draft()
+        before.take(publishing)
+        del before.owed[index]
+        before.unit.writes = [one for one in before.unit.writes if not _opens(one, owed)]
+        pending = Pending(
+            replace(body, type=owed.envelope.type),
+            message,
+            before=before,
+            beside=lambda draft: self._runs.add_run(draft, cell),
+            told=told,
+        )
+        cell.pending.append(pending)
+        self._runs.pump(cell)
+        return True
+
+    def _find_start(self, publishing: Draft) -> tuple[int, Owed, AnyWorkflow] | None:
+        for index, (_, owed) in enumerate(publishing.owed):
+            workflow, case = self._by_group.get(owed.group), owed.envelope.case
+            if workflow is None or case is None or workflow.starts_on != owed.envelope.type or owed.state != "open":
+                continue
+            if self._runs.roster.find(f"{workflow.__name__}/{case}/1") is None:
+                return index, owed, workflow
+        return None
 
     def _start(self, owed: Owed, message: Any, workflow: AnyWorkflow, number: int, settled: Settled) -> None:
         cell = self._runs.roster.add(workflow, str(owed.envelope.case), number)
@@ -168,6 +204,10 @@ class Intake:
         draft.say(body, case=owed.envelope.case, causes=owed.envelope.causes)
         draft.unit.answered = lambda answer: None if isinstance(answer, Lost) else settled(refused(answer))
         self._store.submit(draft.unit)
+
+
+def _opens(write: Write, owed: Owed) -> bool:
+    return write.op == OPEN_OBLIGATION and write.params[:2] == owed.key
 
 
 def close(draft: Draft, owed: Owed) -> None:

@@ -67,6 +67,7 @@ class Desk:
             "put": self._foreign.put,
             "cancel": self._cancel,
         }
+        self._starts = {workflow.group: workflow.starts_on for workflow in declared.workflows.values()}
         self.in_hand = 0
         """Requests being decided; those that only wait for an answer do not count."""
 
@@ -147,10 +148,13 @@ class Desk:
         draft = Draft()
         origin = Origin(request.by or "outside", message_id)
         publish(draft, self._book, message, message_id=message_id, origin=origin)
-        answer = await commit(self._world.store, draft)
+        answer = await self._start_along(draft, message)
+        if answer is None or (isinstance(answer, Refusal) and answer.why == "known run"):
+            answer = await commit(self._world.store, draft)
+            if isinstance(answer, Accepted):
+                for owed in draft.relayed(answer):
+                    self._world.transport.send(owed)
         if isinstance(answer, Accepted):
-            for owed in draft.relayed(answer):
-                self._world.transport.send(owed)
             reply = Reply(status="accepted", key=request.key, id=message_id, case=case)
         else:
             self._again(request, message_id, body_digest(self._book.catalog.encode(message)[1]), answer)
@@ -161,6 +165,23 @@ class Desk:
         return await self._waited(
             reply, request, told, lambda: self._dispatch.forget_asking(message_id, tell), _call_reply
         )
+
+    async def _start_along(self, draft: Draft, message: Any) -> Answer | None:
+        """Publish and start the run that it starts in one unit, where nobody is before it in the workflow's lane."""
+        lanes = [
+            lane
+            for _, owed in draft.owed
+            if self._starts.get(owed.group) == owed.envelope.type
+            and (lane := self._dispatch.lanes.reserve(owed.lane)) is not None
+        ]
+        try:
+            told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            if len(lanes) == 1 and self._executor.intake.start_along(draft, message, partial(_settle, told)):
+                return await told
+            return None
+        finally:
+            for lane in lanes:
+                self._dispatch.lanes.release(lane)
 
     def _checked_type(self, request: Request) -> MessageType:
         found = self._book.catalog.find(request.type)
@@ -336,3 +357,8 @@ def _result_reply(reply: Reply, body: Body) -> Reply:
 
 def _set(done: asyncio.Future[None], _refused: Refusal | None) -> None:
     done.set_result(None)
+
+
+def _settle(told: asyncio.Future[Answer], answer: Answer) -> None:
+    if not told.done():
+        told.set_result(answer)

@@ -77,6 +77,12 @@ class Draft(msgspec.Struct, eq=False):
         """Add a write to a work table."""
         self.unit.writes.append(Write(op, params, must, fact))
 
+    def take(self, other: Draft) -> None:
+        """Begin with what another draft says; this one is empty so far."""
+        self.unit.facts.extend(other.unit.facts)
+        self.unit.writes.extend(other.unit.writes)
+        self.owed.extend(other.owed)
+
     def clear(self) -> None:
         """Forget everything but who is told: for work that is begun anew."""
         self.unit.facts.clear()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
+from time import perf_counter  # noqa: TID251 - how long a commit held the loop: no decision of the engine rests on it
 from typing import Any, Protocol
 
 from typing_extensions import TypeVar
@@ -25,6 +26,11 @@ from partita.store.sqlite.writer import Executor, Stopped
 from partita.telemetry import Log
 
 T = TypeVar("T")
+HERE_MAX = 8
+"""Units that the loop decides by itself at the most."""
+HERE_S_MAX = 0.005
+"""A commit that has held the loop for longer sends the next PATIENCE batches to the thread."""
+PATIENCE = 1_000
 AsyncWork = Callable[[Unit, AsyncScope], Any]
 OnStopped = Callable[[BaseException], None]
 
@@ -75,17 +81,29 @@ class _Call:
 
 
 class ThreadLane:
-    """A thread of its own for the writer, and a dog that watches it."""
+    """A thread of its own for the writer, and a dog that watches it.
+
+    What one turn of the loop submits is handed over at its end, all at once: the writer gets a batch, and does not ask
+    for the interpreter while the loop still makes more. A small batch that meets an idle writer and a quick disk is
+    decided on the loop itself: to wake the other thread and be woken by it takes as long as half a commit.
+    """
 
     def __init__(self, executor: Executor, *, limits: Limits, on_stopped: OnStopped | None) -> None:
         self._executor = executor
         self._limits = limits
         self._on_stopped = on_stopped
-        self._inbox: SimpleQueue[Unit | _Call | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[Unit] | _Call | None] = SimpleQueue()
+        self._submitted: list[Unit] = []
+        self._away = 0
+        """Units that the thread has and has not answered."""
+        self._last_call: _Call | None = None
+        self._patience = 0
+        """Batches that go to the thread before the loop tries its hand again, after it met a slow commit."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: BaseException | None = None
         self._closed = False
         self._held: Unit | _Call | None = None
+        self._coming: deque[Unit] = deque()
         self._thread = threading.Thread(target=self._run, name="partita-writer", daemon=True)
         self._dog = Watchdog(executor.watch, interrupt=executor.connection.interrupt)
         self._thread.start()
@@ -97,14 +115,17 @@ class ThreadLane:
             self._loop = asyncio.get_running_loop()
         if self._closed:
             self._loop.call_soon(_answer, [unit], [_closed()])
-        else:
-            self._inbox.put(unit)
+            return
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(unit)
 
     def call(self, act: Callable[[], T]) -> Future[T]:
         """Run something of the store's own between two transactions."""
         if self._closed:
             raise StoreError("the store is closed\nOpen it again.")
-        call = _Call(act)
+        self._send()
+        call = self._last_call = _Call(act)
         self._inbox.put(call)
         return call.future
 
@@ -112,6 +133,7 @@ class ThreadLane:
         """Decide everything submitted, answer it, then end the thread; whether nothing was lost."""
         loop = asyncio.get_running_loop()
         if not self._closed:
+            self._send()
             self._closed = True
             self._inbox.put(None)
         await loop.run_in_executor(None, self._thread.join)
@@ -122,10 +144,54 @@ class ThreadLane:
         """As a crash would: the thread ends after the transaction it is in, and answers nobody."""
         self._closed = True
         self._loop = None
+        self._submitted.clear()
         self._stopped = StoreError("the store was abandoned")
         self._inbox.put(None)
         self._thread.join()
         self._dog.stop()
+
+    def _hand_over(self) -> None:
+        """What has been submitted since the last time goes its way."""
+        units = self._submitted
+        if self._patience:
+            self._patience -= 1
+        elif units and self._may_decide_here(units):
+            self._submitted = []
+            self._decide_here(units)
+            return
+        self._send()
+
+    def _send(self) -> None:
+        if self._submitted:
+            self._away += len(self._submitted)
+            self._inbox.put(self._submitted)
+            self._submitted = []
+
+    def _may_decide_here(self, units: list[Unit]) -> bool:
+        """Whether the writer has nothing to do, and these are few and hold no code of users'."""
+        call = self._last_call
+        return (
+            len(units) <= HERE_MAX
+            and not self._away
+            and (call is None or call.future.done())
+            and self._stopped is None
+            and all(unit.work is None and unit.work_async is None for unit in units)
+        )
+
+    def _decide_here(self, units: list[Unit]) -> None:
+        began = perf_counter()
+        try:
+            answers = self._executor.commit(units)
+        except BaseException as error:  # noqa: BLE001 - as on the thread
+            self._stop([], error)
+            answers = [Lost(self._stopped or error) for _ in units]
+        if perf_counter() - began > HERE_S_MAX:
+            self._patience = PATIENCE
+        _answer(units, answers)
+
+    def _answer(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:
+        self._away -= len(units)
+        _answer(units, answers)
 
     # On the writer's thread.
 
@@ -143,27 +209,39 @@ class ThreadLane:
                 self._decide(self._gather(first))
 
     def _next(self) -> Unit | _Call | None:
+        """What is to be done next; None where nothing is behind."""
         held, self._held = self._held, None
-        return held or self._inbox.get()
+        while held is None and not self._coming:
+            item = self._inbox.get()
+            if item is None or isinstance(item, _Call):
+                return item
+            self._coming.extend(item)
+        return held or self._coming.popleft()
 
     def _gather(self, first: Unit) -> list[Unit]:
         """All that wait by now and may share a transaction."""
-        units = [first]
-        get, most = self._inbox.get_nowait, self._limits.batch_units_max
-        while len(units) < most:
-            try:
-                item = get()
-            except Empty:
-                break
-            if isinstance(item, Unit) and item.work_async is None:
-                units.append(item)
-                continue
-            if item is None:
-                self._inbox.put(None)  # nothing is behind the end
+        units, coming, most = [first], self._coming, self._limits.batch_units_max
+        while len(units) < most and self._held is None and (coming or self._look()):
+            unit = coming.popleft()
+            if unit.work_async is not None:
+                self._held = unit
             else:
-                self._held = item
-            break
+                units.append(unit)
         return units
+
+    def _look(self) -> bool:
+        """Take in what has come meanwhile; whether it is units."""
+        try:
+            item = self._inbox.get_nowait()
+        except Empty:
+            return False
+        if item is None:
+            self._inbox.put(None)  # nothing is behind the end
+        elif isinstance(item, _Call):
+            self._held = item
+        else:
+            self._coming.extend(item)
+        return bool(self._coming)
 
     def _decide(self, units: list[Unit]) -> None:
         try:
@@ -210,7 +288,7 @@ class ThreadLane:
             self._post(self._on_stopped, error)
 
     def _tell(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:
-        self._post(_answer, units, answers)
+        self._post(self._answer, units, answers)
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
         loop = self._loop
