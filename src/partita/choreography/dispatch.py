@@ -316,7 +316,10 @@ class Dispatch:
         self._submit(handling.draft, answered, f"handling {owed.group} {owed.envelope.type} {owed.envelope.id}")
 
     def _handled(self, lane: Lane, owed: Owed, draft: Draft, answer: Accepted) -> None:
-        index, body = next((i, f.body) for i, f in enumerate(draft.unit.facts) if isinstance(f.body, Handled))
+        index, body = 0, draft.unit.facts[0].body
+        while not isinstance(body, Handled):
+            index += 1
+            body = draft.unit.facts[index].body
         self._over(lane, owed)
         self._told(owed, answer.recorded[index], body)
         self._tell(body)
@@ -443,7 +446,7 @@ class Dispatch:
             self._callers.named(owed.caller, recorded, body)
 
     def _tell(self, body: Handled | Dead) -> None:
-        for told in self._asking.pop(body.message, ()):
+        for told in self._asking.pop(body.message, ()) if self._asking else ():
             told(body)
 
     def _take_slot(self, key: HandlerKey, policy: EdgePolicy, lane: Lane, owed: Owed) -> bool:

@@ -80,7 +80,7 @@ def _call(contract: Contract, message: object, delivery: Delivery, scope: Scope 
     def act() -> tuple[Any, bool]:
         with watch_rollback() as watched:
             answer = contract.fn(message, **arguments(contract, delivery, scope.tx if scope else None))
-            return (answer, watched.asked), not watched.asked
+        return (answer, watched.asked), not watched.asked
 
     found = scope.attempt(act) if scope is not None and contract.tx is not None else act()[0]
     return cast("tuple[Any, bool]", found)
@@ -132,13 +132,14 @@ def _handled(handling: Handling, items: list[Any], ids: list[str], *, rolled_bac
 
 def _outcome(items: list[Any], ids: list[str], *, at: int | None) -> dict[str, Any]:
     """What came of a handling, as fields of its fact."""
-    noop = next((item for item in items if isinstance(item, Noop)), None)
-    return {
-        "outcome": "noop" if noop is not None else "ok",
-        "reason": plain(noop.reason)[: LIMITS.error_text_max] if noop is not None else "",
-        "emitted": tuple(message_id for item, message_id in zip(items, ids, strict=True) if is_message(item)),
-        "waits": tuple(_wait(item, at) for item in items if isinstance(item, Waits)),
-    }
+    found: dict[str, Any] = {"emitted": tuple([ids[i] for i, item in enumerate(items) if is_message(item)])}
+    for item in items:
+        if isinstance(item, Noop):
+            found["outcome"] = "noop"
+            found.setdefault("reason", plain(item.reason)[: LIMITS.error_text_max])
+        elif isinstance(item, Waits):
+            found["waits"] = (*found.get("waits", ()), _wait(item, at))
+    return found
 
 
 def _answer(items: list[Any]) -> dict[str, Any]:

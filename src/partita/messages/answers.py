@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from typing_extensions import TypeForm
 
@@ -55,14 +53,7 @@ def waits_for(events: TypeForm[Event], /, *, within: Duration | None = None, who
     return Waits(events, within, who)
 
 
-class _Rollback:
-    __slots__ = ("asked",)
-
-    def __init__(self) -> None:
-        self.asked = False
-
-
-_rollback: ContextVar[_Rollback | None] = ContextVar("partita_rollback", default=None)
+_rollback: ContextVar[watch_rollback | None] = ContextVar("partita_rollback", default=None)
 
 
 def rollback(answer: T, /) -> T:
@@ -73,12 +64,17 @@ def rollback(answer: T, /) -> T:
     return answer
 
 
-@contextmanager
-def watch_rollback() -> Generator[_Rollback]:
+class watch_rollback:  # noqa: N801 - used like a function: `with watch_rollback() as watched`
     """Around one call of a handler: was `rollback` asked for?"""
-    watched = _Rollback()
-    token = _rollback.set(watched)
-    try:
-        yield watched
-    finally:
-        _rollback.reset(token)
+
+    __slots__ = ("_token", "asked")
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Self:
+        self._token = _rollback.set(self)
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        _rollback.reset(self._token)

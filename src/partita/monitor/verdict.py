@@ -144,11 +144,15 @@ class _Walk:
         self.at: str | None = None
         self.deadline: int | None = None
         self.overdue_at: int | None = None
-        self.callers: set[str] = set()
+        self.callers: set[str] | None = None
 
     def find(self, rank: int, since: int, at: str | None) -> None:
         if rank < self.rank or (rank == self.rank and since < self.since):
             self.rank, self.since, self.at = rank, since, at
+
+    def is_calling(self, run: str) -> bool:
+        """Whether something owed is a run's call."""
+        return self.callers is not None and run in self.callers
 
     def limit(self, deadline: int, since: int, at: str, *, grace: int = 0) -> None:
         overdue_at = deadline + grace
@@ -162,6 +166,8 @@ class _Walk:
 
 def _weigh_owed(walk: _Walk, owed: Owed) -> None:
     if owed.run is not None:
+        if walk.callers is None:
+            walk.callers = set()
         walk.callers.add(owed.run)
     if owed.stage == "dead" or owed.stage == "held":  # noqa: PLR1714 - cheaper than a set, for each item of each batch
         walk.find(_FAILED, owed.moved, owed.type)
@@ -180,13 +186,13 @@ def _weigh_run(walk: _Walk, run_id: str, run: RunState) -> None:
         walk.limit(run.within, run.since, run.workflow)
     opened = run.open
     if opened is None:
-        if run_id not in walk.callers:
+        if not walk.is_calling(run_id):
             walk.find(_RUNNING, run.moved, run.workflow)
         return
     _weigh_open(walk, run, opened)
     if opened.wakes is not None:
         walk.limit(opened.wakes, run.moved, run.workflow, grace=TIMER_GRACE_US)
-    if not (opened.steps or opened.waits or opened.sleeps or run_id in walk.callers):
+    if not (opened.steps or opened.waits or opened.sleeps or walk.is_calling(run_id)):
         walk.find(_RUNNING if opened.wakes is None else _WAITING, run.moved, run.workflow)
 
 

@@ -41,6 +41,14 @@ class Pending(msgspec.Struct, eq=False):
     again: Callable[[], None] | None = None
     """What to do where the run ended before it could be written."""
 
+    def write(self, draft: Draft, row: RunRow, at: int | None) -> None:
+        """Write it, and what comes with it, into the unit of the turn that takes it in."""
+        if self.before is not None:
+            draft.take(self.before)
+        draft.say(self.body, case=row.case, run=row.run, at=at)
+        if self.beside is not None:
+            self.beside(draft)
+
 
 @dataclass(slots=True, eq=False)
 class Cell:

@@ -22,6 +22,7 @@ from partita.messages.codec import encode
 from partita.messages.envelope import case_of_run
 from partita.orchestration.asks import AskStep
 from partita.orchestration.cells import Cell, Pending
+from partita.orchestration.children import Children
 from partita.orchestration.consequences import Calls, Consequences, Effects
 from partita.orchestration.endings import write_incident, write_next_run
 from partita.orchestration.history import gather
@@ -83,6 +84,7 @@ class Executor:
         self.roster = Roster(
             workflows, around.store.work, around.clock, around.alarms, decode=book.catalog.decode, ring=self._ring
         )
+        self._children = Children(around.store, self.cancel)
         self._steps = StepRunner(around.spawn, around.in_thread, around.clock, around.alarms)
         self._ended: dict[str, list[Callable[[Body], None]]] = {}
         self._stopped = False
@@ -228,7 +230,7 @@ class Executor:
         while cell.pending and live.outcome is None:
             pending = cell.pending.popleft()
             taken.append(pending)
-            _write(draft, cell, pending, at)
+            pending.write(draft, cell.row, at)
             if not pending.record_only:
                 live.apply(at, pending.body, pending.message)
         return live, [fact for fact in history if isinstance(fact.body, Claimed)] if history else history
@@ -254,7 +256,9 @@ class Executor:
                 continue
             if writer is None:
                 number = self.roster.next_number
-                writer = Consequences(self._book, cell, draft, at, live.correlation, self._around.calls, number, effects)
+                writer = Consequences(
+                    self._book, cell, draft, at, live.correlation, self._around.calls, number, effects
+                )
             writer.write(ask)
         if cell.unclean:
             self._claim_steps(cell, draft, effects, at, claims)
@@ -316,7 +320,7 @@ class Executor:
         taken: list[Pending] = draft.unit.result or []
         kept = Draft()
         for pending in taken:
-            _write(kept, cell, pending, at)
+            pending.write(kept, cell.row, at)
         kept.unit.result = taken
         write_incident(kept, cell.row, error, step=cell.live.last_step if cell.live is not None else None, at=at)
         cell.status = "stopped"
@@ -339,7 +343,7 @@ class Executor:
             return
         draft = Draft()
         for pending in waiting:
-            _write(draft, cell, pending, None)
+            pending.write(draft, cell.row, None)
         draft.unit.result = waiting
         self._submit(cell, draft, Effects())
 
@@ -381,15 +385,7 @@ class Executor:
     def _begin(self, cell: Cell, draft: Draft, effects: Effects, answer: Accepted | None) -> None:
         """What a durable turn sets going."""
         if answer is not None:
-            for index, fact in enumerate(draft.unit.facts):
-                if fact.run == cell.run:
-                    cell.run_n = answer.recorded[index].run_n or cell.run_n
-            for index in effects.withdrawn:
-                cell.inbox.append((answer.recorded[index], draft.unit.facts[index].body, None))
-            for message, group in effects.closed:
-                self._around.calls.drop(message, group)
-            for owed in draft.relayed(answer):
-                self._around.send(owed)
+            self._stand(cell, draft, effects, answer)
         if cell.status == "open" and cell.live is not None:
             wakes = cell.live.open().wakes if cell.open is None else cell.open.wakes
             if wakes is not None or cell.wakes_at is not None:
@@ -398,7 +394,19 @@ class Executor:
             cell.running.add(ask.step)
             self._steps.begin(cell, ask, self._stepped, cell.attempts.pop(ask.step, FIRST))
         for step in effects.cancelled:
-            self._cancel_child(cell, step)
+            self._children.cancel(cell.run, step)
+
+    def _stand(self, cell: Cell, draft: Draft, effects: Effects, answer: Accepted) -> None:
+        """The turn's facts stand: the run is as far as they say, and what they owe is sent."""
+        for index, fact in enumerate(draft.unit.facts):
+            if fact.run == cell.run:
+                cell.run_n = answer.recorded[index].run_n or cell.run_n
+        for index in effects.withdrawn:
+            cell.inbox.append((answer.recorded[index], draft.unit.facts[index].body, None))
+        for message, group in effects.closed:
+            self._around.calls.drop(message, group)
+        for owed in draft.relayed(answer):
+            self._around.send(owed)
 
     def _after(self, cell: Cell, draft: Draft, answer: Accepted) -> None:
         """Tell the parent, and whoever waits, of an end."""
@@ -415,7 +423,8 @@ class Executor:
                 for told in self._ended.pop(cell.run, ()):
                     told(body)
         if cell.status == "ended":
-            self._cancel_children(cell)
+            if cell.live is not None and cell.live.has_children:
+                self._children.cancel_all(cell.run)
             if not cell.pending and not cell.unanswered:  # the end of a child of its may be on its way
                 self.roster.forget(cell)
 
@@ -488,29 +497,3 @@ class Executor:
         if not self._stopped:
             cell.pending.append(Pending(Fired(due=due)))
             self.pump(cell)
-
-    def _cancel_child(self, cell: Cell, step: str) -> None:
-        for row in self._around.store.work.list_open_runs():
-            # A replay asks again until the child has ended: a second cancellation would break into its clean-up.
-            if row.parent == cell.run and row.parent_step == step and not self._was_asked_to_cancel(row.run, cell.run):
-                self.cancel(row.run, by=cell.run)
-
-    def _was_asked_to_cancel(self, run: str, by: str) -> bool:
-        history = self._around.store.trail.list_history(run)
-        return any(isinstance(fact.body, CancelAsked) and fact.body.by == by for fact in history)
-
-    def _cancel_children(self, cell: Cell) -> None:
-        if cell.live is None or not cell.live.has_children:
-            return
-        for row in self._around.store.work.list_open_runs():
-            if row.parent == cell.run and row.on_close == "cancel":
-                self.cancel(row.run, by=cell.run)
-
-
-def _write(draft: Draft, cell: Cell, pending: Pending, at: int | None) -> None:
-    """Write what a turn takes in."""
-    if pending.before is not None:
-        draft.take(pending.before)
-    draft.say(pending.body, case=cell.row.case, run=cell.run, at=at)
-    if pending.beside is not None:
-        pending.beside(draft)

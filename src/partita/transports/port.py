@@ -7,7 +7,7 @@ open obligation. So it may drop, double, delay and reorder; it may not alter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from partita.messages.envelope import Envelope
@@ -36,15 +36,14 @@ class Owed:
     unclean: bool = False
     """It was open when an earlier process died: the next attempt is claimed first."""
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """What an obligation is known by: message id and group."""
-        return self.envelope.id, self.group
+    key: tuple[str, str] = field(init=False)
+    """What an obligation is known by: message id and group."""
+    lane: tuple[str, str] = field(init=False)
+    """What it is kept in order with: its group and case; without a case, only itself."""
 
-    @property
-    def lane(self) -> tuple[str, str]:
-        """What it is kept in order with: its group and case; without a case, only itself."""
-        return self.group, self.envelope.case or f"\0{self.envelope.id}"
+    def __post_init__(self) -> None:
+        self.key = (self.envelope.id, self.group)
+        self.lane = (self.group, self.envelope.case or f"\0{self.envelope.id}")
 
 
 class Transport(Protocol):

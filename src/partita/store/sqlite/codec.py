@@ -1,7 +1,7 @@
 """How bodies and states lie on the disk: as JSON, or packed against a dictionary of what every body says.
 
 A parked run has to cost less than 700 bytes, and three quarters of a small JSON body are words that all of them share.
-Packing costs 5 µs, so it is kept for what stays lying about: what a case begins with, and the state of one that rests.
+Packing costs 5 µs, so it is kept for what a parked run consists of: what it began with, and a waiting case's state.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import zlib
 from typing import Final
 
 from partita.errors import StoreError
+from partita.store.facts import Body, Published, Started
 
 CODEC_JSON: Final = 0
 CODEC_PACKED: Final = 1
@@ -19,7 +20,8 @@ CODEC_ERASED: Final = 2
 WORTH_MIN, WORTH_MAX = 100, 8_192
 """Below it packing gains nothing; above it, it would hold the writer up."""
 
-KEPT_KINDS: Final = frozenset({"published", "started"})
+_WORKFLOWS: Final = "workflow:"
+"""What the groups of workflows are called by."""
 
 # Frozen: what was packed with it can only be read with it. A better one gets a codec number of its own.
 DICTIONARY: Final = (
@@ -43,6 +45,13 @@ DICTIONARY: Final = (
 _WINDOW_BITS = -11
 _packer = zlib.compressobj(6, zlib.DEFLATED, _WINDOW_BITS, 4, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
 _unpacker = zlib.decompressobj(_WINDOW_BITS, DICTIONARY)
+
+
+def is_kept(body: Body) -> bool:
+    """Whether a body belongs to what a parked run consists of: its start, and the message that it began with."""
+    if isinstance(body, Published):
+        return any(group.startswith(_WORKFLOWS) for group in body.owes)
+    return isinstance(body, Started)
 
 
 def pack(raw: bytes) -> tuple[int, bytes]:

@@ -22,7 +22,7 @@ FOLD_ANEW = -2
 UNSAID = -1
 """The rank of a case of which nothing has been said yet."""
 RESTING = 5
-"""The rank of `waiting`, of design 9's order of verdicts: from it on a case rests, and its state is packed."""
+"""The rank of `waiting`, of design 9's order of verdicts: such a case may lie there for long; its state is packed."""
 
 _SELECT = "select id, fold, codec, state, rank, stuck, since, deadline from cases where case_key = ? and case_type = ?"
 _LAST_ID = "select coalesce(max(id), 0) from cases"
@@ -105,7 +105,7 @@ class Folder:
         for folded in self._touched.values():
             row = self._fold(folded)
             listed = (row.rank, row.stuck, row.since, row.deadline)
-            told = (row.at, row.fold, row.seq, *_store_state(row, new=not folded.stored), folded.id)
+            told = (row.at, row.fold, row.seq, *_store_state(row), folded.id)
             if not folded.stored:
                 new.append((*listed, *told, folded.type, folded.key, partition_of(folded.case)))
             elif listed != folded.listed:
@@ -157,6 +157,5 @@ class Folder:
         return folded
 
 
-def _store_state(row: CaseRow, *, new: bool) -> tuple[int, bytes]:
-    # A new one is packed as well: what it would shrink by later stays empty in its page.
-    return pack(row.state) if new or row.rank >= RESTING else (CODEC_JSON, row.state)
+def _store_state(row: CaseRow) -> tuple[int, bytes]:
+    return pack(row.state) if row.rank == RESTING else (CODEC_JSON, row.state)

@@ -22,6 +22,7 @@ T = TypeVar("T")
 _MARK = "savepoint work"
 _DROP = "rollback to work"
 _RELEASE = "release work"
+_DROP_UNIT = "rollback to unit"
 
 
 class Patience(Protocol):
@@ -32,10 +33,16 @@ class Patience(Protocol):
         ...
 
 
+class Unmarked(Exception):
+    """Writes are to be dropped, and there is no savepoint to drop them to: the transaction has to be begun anew."""
+
+
 class WorkScope:
     """What a unit's work sees of the transaction; also its `tx`."""
 
-    def __init__(self, connection: apsw.Connection, guard: SqlGuard, patience: Patience, now_us: int) -> None:
+    def __init__(
+        self, connection: apsw.Connection, guard: SqlGuard, patience: Patience, now_us: int, *, marked: bool
+    ) -> None:
         self.torn: apsw.Error | None = None
         """The error that took the whole transaction with it."""
         self._connection = connection
@@ -43,6 +50,10 @@ class WorkScope:
         self._patience = patience
         self._now_us = now_us
         self._open = True
+        self._marked = marked
+        """The unit has a savepoint of its own."""
+        self._fresh = True
+        """Nothing was done yet: the unit's own savepoint is as good as one of the work's."""
 
     @property
     def tx(self) -> Transaction:
@@ -55,6 +66,11 @@ class WorkScope:
 
     def attempt(self, act: Callable[[], tuple[Any, bool]]) -> Any:
         """Run `act` in a savepoint; keep its writes if the second of what it returns is True."""
+        if self._fresh:
+            result, keep = act()  # where it raises, the unit is refused, and nothing of it stays
+            if not keep:
+                self._drop_all()
+            return result
         self.mark()
         try:
             result, keep = act()
@@ -67,8 +83,16 @@ class WorkScope:
             self.drop()
         return result
 
+    def _drop_all(self) -> None:
+        if self._fresh:
+            return  # there is nothing to drop
+        if not self._marked:
+            raise Unmarked
+        self._command(_DROP_UNIT)
+
     def mark(self) -> None:
         """Set the savepoint."""
+        self._fresh = False
         self._command(_MARK)
 
     def drop(self) -> None:
@@ -104,6 +128,7 @@ class WorkScope:
 
     def _run(self, sql: str, args: tuple[object, ...], read: Callable[[apsw.Cursor], T]) -> T:
         self._check()
+        self._fresh = False
         guard = self._guard
         checked = guard.is_checked(sql)
         cursor = self._connection.cursor()

@@ -2,7 +2,9 @@
 
 No thread and no loop lives here (they are in `lanes`). What is held in memory (the trail's end, heads of runs, states
 of cases) is what the open transaction will hold: it is put back where a unit is refused, and read anew where a
-transaction fails. A unit gets a savepoint only where it could be refused after its first write.
+transaction fails. A unit gets a savepoint only where it could be refused after its first write; one that runs users'
+code gets one only while such code has failed lately, since two statements are a tenth of a handling: where it fails
+without, the transaction is begun anew without it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from partita.store import work
 from partita.store.facts import Fact, encode_body
 from partita.store.port import Accepted, Answer, Projection, Recorded, Refusal, Unit
 from partita.store.sqlite.chain import digest_of, link
-from partita.store.sqlite.codec import CODEC_JSON, KEPT_KINDS, pack
+from partita.store.sqlite.codec import CODEC_JSON, is_kept, pack
 from partita.store.sqlite.connection import FATAL
 from partita.store.sqlite.folding import FoldedCase, Folder
 from partita.store.sqlite.guard import SqlGuard, list_own_tables
@@ -30,7 +32,7 @@ from partita.store.sqlite.migrate import list_migrations, set_meta
 from partita.store.sqlite.operations import RUN_OPERATIONS, STATEMENTS, message_key
 from partita.store.sqlite.register import Register, Tail
 from partita.store.sqlite.runs import RunHeads
-from partita.store.sqlite.transaction import WorkScope
+from partita.store.sqlite.transaction import Unmarked, WorkScope
 from partita.store.sqlite.watchdog import Watch
 
 _BEGIN = "begin immediate"
@@ -45,6 +47,9 @@ _INSERT_FACT = (
     " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_REF = "insert into case_ref (case_id, seq) values (?, ?) on conflict do nothing"
+
+CAREFUL = 64
+"""Transactions with savepoints after one in which users' code had to be undone."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -91,6 +96,8 @@ class Executor:
         self._facts: list[tuple[Any, ...]] = []
         self._refs: list[tuple[int, int]] = []
         self._as_submitted: dict[int, tuple[int, int]] = {}
+        self._careful = 0
+        """Transactions for which users' code still gets a savepoint."""
 
     # Batches.
 
@@ -107,7 +114,9 @@ class Executor:
             try:
                 return self._commit(units, offenders)
             except _Torn as torn:
-                offenders[torn.index] = torn.refusal
+                self._careful = CAREFUL
+                if torn.refusal is not None:
+                    offenders[torn.index] = torn.refusal
             except Stopped:
                 raise
             except FATAL as error:
@@ -133,38 +142,46 @@ class Executor:
                     self._forget()
                     raise _Torn(index, why.refusal) from None
                 answers.append(why.refusal)
+            except Unmarked:
+                self._forget()
+                raise _Torn(index, None) from None
         self._finish(len(units))
+        if self._careful:
+            self._careful -= 1
         return answers
 
     def _decide(self, unit: Unit) -> Accepted:
         now = self._now()
-        self._expect(unit)
-        marked = unit.work is not None or _has_late_guard(unit)
+        if unit.expects:
+            self._expect(unit)
+        marked = (unit.work is not None and self._careful > 0) or (len(unit.writes) > 1 and _has_late_guard(unit))
         if marked:
             self._cursor.execute(_MARK)
         if unit.work is not None:
-            self._work(unit, unit.work, now)
+            self._work(unit, unit.work, now, marked=marked)
         accepted = self._record(unit, now, marked=marked)
         if marked:
             self._cursor.execute(_RELEASE)
         return accepted
 
-    def _work(self, unit: Unit, work: Callable[[Unit, WorkScope], None], now: int) -> None:
+    def _work(self, unit: Unit, work: Callable[[Unit, WorkScope], None], now: int, *, marked: bool) -> None:
         facts, writes = self._as_submitted.setdefault(id(unit), (len(unit.facts), len(unit.writes)))
         del unit.facts[facts:], unit.writes[writes:]  # what it added before the transaction was begun anew
-        scope = WorkScope(self.connection, self._guard, self.watch, now)
+        scope = WorkScope(self.connection, self._guard, self.watch, now, marked=marked)
         failed: BaseException | None = None
         self.watch.begin(unit.label)
         try:
             work(unit, scope)
+        except Unmarked:
+            raise
         except BaseException as error:  # noqa: BLE001 - users' code: whatever it raises refuses this unit only
             failed = error
         finally:
             self.watch.end()
             scope.close()
-        self._judge(scope, failed)
+        self._judge(scope, failed, marked=marked)
 
-    def _judge(self, scope: WorkScope, failed: BaseException | None) -> None:
+    def _judge(self, scope: WorkScope, failed: BaseException | None, *, marked: bool) -> None:
         """Refuse the unit whose work failed, took too long, or tore the transaction down."""
         if isinstance(scope.torn, FATAL):
             raise scope.torn
@@ -175,7 +192,7 @@ class Executor:
         failed = failed or scope.torn
         if failed is None:
             return
-        torn = not self.connection.in_transaction
+        torn = not marked or not self.connection.in_transaction
         if not torn:
             self._cursor.execute(_DROP)
             self._cursor.execute(_RELEASE)
@@ -195,7 +212,7 @@ class Executor:
         except apsw.Error as error:
             self._forget()
             raise Stopped(error) from error
-        scope = WorkScope(self.connection, self._guard, self.watch, self._now())
+        scope = WorkScope(self.connection, self._guard, self.watch, self._now(), marked=True)
         self.watch.begin(unit.label)
         return scope
 
@@ -204,7 +221,7 @@ class Executor:
         self.watch.end()
         scope.close()
         try:
-            self._judge(scope, failed)
+            self._judge(scope, failed, marked=True)
             accepted = self._record(unit, scope.now_us(), marked=True)
             self._cursor.execute(_RELEASE)
             self._finish(1)
@@ -277,7 +294,8 @@ class Executor:
             self._tail = tail
             del self._facts[facts:], self._refs[refs:]
             self._runs.put_back()
-            torn = (draft.wrote and not marked) or not self.connection.in_transaction
+            wrote = draft.wrote or unit.work is not None
+            torn = (wrote and not marked) or not self.connection.in_transaction
             if marked and not torn:
                 self._cursor.execute(_DROP)
                 self._cursor.execute(_RELEASE)
@@ -291,11 +309,11 @@ class Executor:
 
     def _write(self, unit: Unit, now: int, draft: _Draft) -> list[Recorded]:
         execute, changes = self._cursor.execute, self.connection.changes
-        for write in unit.writes:
-            if write.op == work.ADD_RUN:
+        for op, params, must, _fact in unit.writes:
+            if op == work.ADD_RUN:
                 draft.wrote = True
-                if not self._add_run(write.params, draft) and write.must:
-                    raise _Refused(Refusal(write.must))
+                if not self._add_run(params, draft) and must:
+                    raise _Refused(Refusal(must))
         recorded = self._number(unit, now, draft) if unit.facts else []
         for op, params, must, fact in unit.writes:
             if fact is not None:
@@ -347,7 +365,7 @@ class Executor:
             chain = link(
                 chain, (register.source, n, kind, at, case, refs, run, run_n, causes, register.code), digest_of(body)
             )
-            codec, body = pack(body) if kind in KEPT_KINDS else (CODEC_JSON, body)
+            codec, body = pack(body) if is_kept(new.body) else (CODEC_JSON, body)
             fact = Fact(
                 seq=seq, source=register.source, n=n, kind=kind, at=at, case=case, also=also, run=run, run_n=run_n,
                 causes=new.causes, code=register.code, body=new.body,
@@ -356,7 +374,7 @@ class Executor:
                 folded = folder.get(case)
                 case_id = folded.id
                 draft.told.append((folded, fact))
-            for other in dict.fromkeys(also):
+            for other in dict.fromkeys(also) if also else ():
                 if other != case:
                     folded = folder.get(other)
                     self._refs.append((folded.id, seq))
@@ -372,7 +390,8 @@ class Executor:
     # The transaction.
 
     def _now(self) -> int:
-        return max(self._clock.now_us(), self._tail.at)
+        now, last = self._clock.now_us(), self._tail.at
+        return now if now > last else last  # noqa: FURB136 - max() costs three times as much, for each unit
 
     def _begin(self) -> None:
         self._committed = self._tail
@@ -433,8 +452,10 @@ class _Refused(Exception):
 
 
 class _Torn(Exception):
-    def __init__(self, index: int, refusal: Refusal) -> None:
-        super().__init__(refusal.why)
+    """The transaction is to be begun anew: without one unit, or with savepoints."""
+
+    def __init__(self, index: int, refusal: Refusal | None) -> None:
+        super().__init__(index)
         self.index = index
         self.refusal = refusal
 
