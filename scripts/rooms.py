@@ -16,7 +16,7 @@ class Room:
     """Below `src/partita`; `*` for all."""
     tests: tuple[str, ...]
     without: tuple[str, ...] = ()
-    """Tests that look the same way again, many times over: too slow to be asked about each mutant."""
+    """Tests too slow to be asked about each mutant: they look the same way again many times over, or elsewhere."""
 
     def files(self) -> list[Path]:
         """The files that there are."""
@@ -24,7 +24,15 @@ class Room:
 
 
 ROOMS = {
-    "store": Room(("store/*.py", "store/sqlite/*.py"), ("tests/unit/store", "tests/conformance")),
+    "store": Room(
+        ("store/*.py", "store/sqlite/*.py"),
+        ("tests/unit/store", "tests/conformance", "tests/unit/cli/test_doctor.py"),
+        (
+            "tests/unit/store/test_crash.py",  # these look at processes of their own, which know of no mutant
+            "tests/unit/store/test_patience.py::test_python_that_never_ends_ends_the_process_with_its_stack",
+            "tests/unit/store/test_lock.py::test_one_process_at_a_time_holds_a_store_and_is_named",
+        ),
+    ),
     "replay": Room(
         ("orchestration/replay.py", "orchestration/run.py", "orchestration/ledger.py", "orchestration/history.py"),
         ("tests/unit/orchestration",),
@@ -35,7 +43,7 @@ ROOMS = {
     ),
     "dispatch": Room(
         ("choreography/dispatch.py", "choreography/handling.py", "choreography/lanes.py", "choreography/relay.py"),
-        ("tests/unit/choreography", "tests/acceptance/test_engine.py", "tests/acceptance/test_engine_units.py"),
+        ("tests/unit/choreography",),
     ),
     "fold": Room(("monitor/fold.py", "monitor/state.py"), ("tests/unit/monitor",)),
     "verdicts": Room(("monitor/verdict.py",), ("tests/unit/monitor",)),

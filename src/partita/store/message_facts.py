@@ -51,7 +51,7 @@ class Handled(Body, frozen=True, kw_only=True):
     outcome: Literal["ok", "noop", "failed"] = "ok"
     """failed: the retries of a call are spent and its caller is told."""
     reason: str = ""
-    """Of a noop; or the error of a failure, as `kind: text`."""
+    """Of a noop; or what the error of a failure says."""
     error: str = ""
     """The failure's exception type."""
     answer_type: str | None = None

@@ -1,6 +1,7 @@
 """What is read from a history, what a ledger refuses, and what a run says of itself: exactly, fact by fact."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from partita.orchestration.acts import call, child, patched, publish, receive
 from partita.orchestration.asks import AskCall, AskChild, AskPublish
 from partita.orchestration.loop import make_loop
 from partita.orchestration.replay import Record, Recorded, meets, read_record
-from partita.orchestration.run import Ended, LiveRun, Raised
+from partita.orchestration.run import Completion, Ended, LiveRun, Raised
 from partita.orchestration.step import step
 from partita.orchestration.workflow import workflow
 from partita.store.body import Open
@@ -491,3 +492,46 @@ async def test_an_answer_that_comes_before_its_step_is_asked_for_waits_for_it() 
     run.apply(START, Received(message="m1", type="Shipped", group="g"), Shipped())
 
     assert run.outcome == Ended("returned", Reserved())
+
+
+@pytest.mark.parametrize(
+    ("body", "step", "failed"),
+    [
+        (Stepped(step="note#1"), "note#1", False),
+        (Stepped(step="note#1", error="OSError"), "note#1", True),
+        (ChildEnded(step="c#1", child="c"), "c#1", False),
+        (ChildEnded(step="c#1", child="c", error="OSError"), "c#1", True),
+        (ANSWERED, "Reserve#1", False),
+        (Handled(message="m1", group="g", type="Reserve", step="Reserve#1", outcome="failed"), "Reserve#1", True),
+        (Discarded(message="m1", group="g", step="Reserve#1"), "Reserve#1", True),
+        (Withdrawn(message="m1", group="g", type="t", step="Reserve#1"), "Reserve#1/undo", False),
+    ],
+)
+async def test_the_last_completion_is_known_live_and_on_replay(body: Body, step: str, failed: bool) -> None:
+    @workflow(starts_on=OrderPlaced, name="flow", receives=(Shipped,))
+    async def flow(order: OrderPlaced) -> None:
+        await receive(Shipped)
+
+    live = LiveRun(flow, run="r", case="order:1", decode=CATALOG.decode)
+    live.apply(START, STARTED, OrderPlaced())
+    live.apply(START, body)
+    assert live.last_completion == Completion(step, failed)
+
+    replayed = LiveRun(flow, run="r", case="order:1", decode=CATALOG.decode)
+    with contextlib.suppress(NonDeterminism):  # the code asks for none of these steps
+        replayed.replay(history(STARTED, body), {"m0": OrderPlaced()})
+    assert replayed.last_completion == Completion(step, failed, 2)
+
+
+async def test_a_cancellation_before_the_start_cancels_nothing() -> None:
+    @workflow(starts_on=OrderPlaced, name="flow")
+    async def flow(order: OrderPlaced) -> int:
+        return 1
+
+    run = LiveRun(flow, run="r", case="order:1", decode=CATALOG.decode)
+    run.apply(START, CancelAsked())
+    run.apply(START, STARTED, OrderPlaced())
+
+    assert run.outcome == Ended("returned", 1)
+    run.apply(START, CancelAsked())
+    assert run.outcome == Ended("returned", 1)
