@@ -172,3 +172,9 @@ def test_the_check_names_each_place_and_what_to_write_instead() -> None:
 
 def test_the_check_is_content_with_steps() -> None:
     assert check_source(careful) == []
+
+
+def test_a_workflow_without_a_source_is_not_checked() -> None:
+    made = eval("lambda: None")
+
+    assert check_source(made) == []
