@@ -10,14 +10,18 @@ from partita import (
     Retry,
     Service,
     Transaction,
+    Waits,
     Wiring,
     noop,
+    rollback,
+    waits_for,
 )
 from partita.clock import US
+from partita.messages.envelope import derive_id
 from partita.store.facts import Dead, Handled, Published, Retrying
 from partita.store.port import NewFact
 from tests.unit.choreography.stage import AT, ONCE, TWICE, Stage, bodies, ops, said
-from tests.unit.choreography.words import Approved, OutOfStock, Release, Reserve, Reserved
+from tests.unit.choreography.words import Approved, OutOfStock, Refund, Release, Reserve, Reserved
 
 Make = Callable[..., Stage]
 
@@ -230,3 +234,65 @@ async def test_an_event_without_a_case_covers_nothing(stages: Make) -> None:
     stage.execute()
 
     assert [owed.envelope.type for owed in stage.wire.sent] == ["Reserve"]
+
+
+async def test_the_covered_handler_learns_its_own_delivery_and_has_the_unit_s_transaction(stages: Make) -> None:
+    seen: list[tuple[Reserve, object, Delivery]] = []
+    inventory, wiring = Service("inventory"), Wiring("choreography")
+
+    @inventory.handles(Reserve)
+    def reserve(command: Reserve, tx: Transaction, delivery: Delivery) -> Reserved | OutOfStock:
+        seen.append((command, tx, delivery))
+        return rollback(OutOfStock())
+
+    @wiring.on(Approved, service=inventory)
+    def react(event: Approved, tx: Transaction) -> Reserve:
+        return Reserve()
+
+    stage = stages(inventory, wiring=wiring)
+    stage.bring(Approved(), GROUP, attempts=2)
+    unit = stage.execute()
+    outer, sent, inner, answer = bodies(unit)
+    assert isinstance(sent, Published)
+    assert isinstance(inner, Handled)
+    assert isinstance(answer, Published)
+
+    assert seen == [(Reserve(), stage.pages[0].tx, Delivery(sent.id, "order:1", 3, (f"m1/{GROUP}#3",)))]
+    assert (inner.rolled_back, inner.attempt, inner.emitted) == (True, 3, (answer.id,))
+    assert sent.id == derive_id("m1", GROUP, "0")
+    assert answer.id == derive_id(sent.id, "inventory", "0")
+    assert isinstance(outer, Handled)
+    assert not outer.rolled_back
+
+
+async def test_a_covered_handler_s_wait_has_its_limit_from_the_writer_s_time(stages: Make) -> None:
+    approvals, wiring = Service("approvals"), Wiring("choreography")
+
+    @approvals.handles(Refund)
+    def refund(command: Refund, tx: Transaction) -> Reserved | None:
+        return None
+
+    @wiring.on(Approved, service=approvals)
+    def react(event: Approved, tx: Transaction) -> Refund | Waits:
+        return waits_for(Reserved, within="2s")
+
+    stage = stages(approvals, wiring=wiring)
+    stage.bring(Approved(), "approvals/choreography")
+
+    (wait,) = said(stage.execute(), Handled).waits
+    assert (wait.types, wait.until, wait.who) == (("Reserved",), AT + 2 * US, None)
+    assert stage.dispatch.lanes.count_busy() == 0
+
+
+async def test_a_wait_without_a_limit_has_none(stages: Make) -> None:
+    service = Service("approvals")
+
+    @service.on(Approved)
+    async def wait(event: Approved) -> Reserved | Waits:
+        return waits_for(Reserved)
+
+    stage = stages(service)
+    stage.bring(Approved(), "approvals")
+    await stage.settle()
+
+    assert said(stage.execute(), Handled).waits[0].until is None
