@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated
 
 import apsw
+from standing import parked_disk_b, parked_memory_b, recovery_s
 
 from partita import App, Case, Command, Event, Service, Transaction, call, receive, step, workflow
 
@@ -190,6 +191,22 @@ def _raw(folder: Path, batch: int, seconds: float = 0.5) -> float:
     return count / (time.perf_counter() - began)
 
 
+async def commit_p50_ms(folder: Path, count: int) -> float:
+    """One one-row FULL transaction, apsw alone: the median."""
+    connection = apsw.Connection(str(folder / "commit.db"))
+    connection.execute("pragma journal_mode=wal").fetchall()
+    connection.execute("pragma synchronous=full")
+    connection.execute("create table row (id integer primary key, body blob)")
+    cursor, took = connection.cursor(), []
+    for _ in range(count):
+        began = time.perf_counter()
+        cursor.execute("begin immediate")
+        cursor.execute("insert into row (body) values (?)", (b"x" * 200,))
+        cursor.execute("commit")
+        took.append((time.perf_counter() - began) * 1_000)
+    return statistics.median(took)
+
+
 async def raw_commits_s(folder: Path, _count: int) -> float:
     """One-row FULL commits per second, apsw alone."""
     return _raw(folder, 1)
@@ -216,12 +233,16 @@ async def import_ms(_folder: Path, count: int) -> float:
 BENCHES: dict[str, tuple[Callable[[Path, int], Awaitable[float]], int]] = {
     "raw_commits_s": (raw_commits_s, 1),
     "raw_rows_s": (raw_rows_s, 1),
+    "commit_p50_ms": (commit_p50_ms, 1_000),
     "durable_steps_s": (durable_steps_s, 2_000),
     "calls_s": (calls_s, 500),
     "handlings_s": (handlings_s, 10_000),
     "run10_p50_ms": (run10_p50_ms, 100),
     "signal_p50_ms": (signal_p50_ms, 300),
     "replay_facts_s": (replay_facts_s, 1_000),
+    "parked_memory_b": (parked_memory_b, 10_000),
+    "parked_disk_b": (parked_disk_b, 5_000),
+    "recovery_10k_s": (recovery_s, 10_000),
     "import_ms": (import_ms, 7),
 }
 
@@ -240,6 +261,19 @@ def measure(name: str, *, repeats: int, scale: float) -> dict[str, float]:
     }
 
 
+def ratios(of: dict[str, float]) -> dict[str, dict[str, float]]:
+    """What travels between machines: figures in units of the same run's raw ceilings, and the floor under calls."""
+    found: dict[str, float] = {}
+    if of.keys() >= {"run10_p50_ms", "commit_p50_ms"}:
+        found["run10_in_commits"] = of["run10_p50_ms"] / of["commit_p50_ms"]
+    if of.keys() >= {"durable_steps_s", "raw_rows_s"}:
+        found["raw_rows_per_step"] = of["raw_rows_s"] / of["durable_steps_s"]
+    if of.keys() >= {"durable_steps_s", "handlings_s"}:
+        # A call is a handling and a turn, one behind the other.
+        found["calls_floor_s"] = 1 / (1 / of["durable_steps_s"] + 1 / of["handlings_s"])
+    return {name: {"median": round(value, 2)} for name, value in found.items()}
+
+
 def main() -> None:
     """Print all figures, or those named."""
     parser = argparse.ArgumentParser()
@@ -249,9 +283,7 @@ def main() -> None:
     given = parser.parse_args()
     repeats, scale = (1, 0.1) if given.quick else (given.repeats, 1.0)
     figures = {name: measure(name, repeats=repeats, scale=scale) for name in given.names or BENCHES}
-    if "run10_p50_ms" in figures and "raw_commits_s" in figures:
-        commit_ms = 1_000 / figures["raw_commits_s"]["median"]
-        figures["run10_in_commits"] = {"median": round(figures["run10_p50_ms"]["median"] / commit_ms, 2)}
+    figures |= ratios({name: figure["median"] for name, figure in figures.items()})
     machine = {"python": platform.python_version(), "sqlite": apsw.sqlite_lib_version(), "repeats": repeats}
     print(json.dumps({"machine": machine, "figures": figures}, indent=2))
 
