@@ -13,6 +13,7 @@ from partita.errors import (
     RetryLater,
     Unknown,
 )
+from partita.limits import Limits
 from partita.messages.answers import Delivery, Noop, Waits, noop, rollback, waits_for
 from partita.messages.catalog import upcast
 from partita.messages.message import Case, Command, Event
@@ -40,6 +41,7 @@ __all__ = [
     "Duration",
     "Event",
     "Final",
+    "Limits",
     "Next",
     "Noop",
     "NotFound",

@@ -169,8 +169,20 @@ def one_line(error: BaseException, limit: int = 500) -> str:
         said = str(error)
     except Exception:  # noqa: BLE001 - its __str__ may be users' code
         said = f"a {type(error).__name__} that can't be said"
-    text = plain(" ".join(said.split()))
+    return shortened(plain(" ".join(said.split())), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The beginning of a text, marked where something of it is left out."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def shortened_trace(error: BaseException, limit: int) -> str:
+    """The innermost frames of an error's traceback, marked where something is left out before them."""
+    from traceback import format_exception  # noqa: PLC0415 - only on the way out with an error
+
+    text = plain("".join(format_exception(error, limit=-8)))
+    return text if len(text) <= limit else "…" + text[1 - limit :]
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

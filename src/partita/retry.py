@@ -10,6 +10,7 @@ from typing import Literal
 
 from partita.clock import US
 from partita.errors import DefinitionError, RetryLater
+from partita.limits import LIMITS
 
 Duration = str | timedelta
 """`"200ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`, `"2w"`, sums of them (`"1h30m"`), or a timedelta."""
@@ -23,17 +24,23 @@ _UNITS_US = {
     "d": 86_400 * US,
     "w": 7 * 86_400 * US,
 }
+_ENDLESS_US = 1e30
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
 
 
 def duration_us(duration: Duration) -> int:
-    """A duration in microseconds. Raises DefinitionError for what is not one, or is negative."""
+    """A duration in microseconds. Raises DefinitionError for what is none, or too long."""
     if isinstance(duration, timedelta):
         whole = (duration.days * 86_400 + duration.seconds) * US + duration.microseconds
     else:
         whole = _parse(duration)
     if whole < 0:
         raise DefinitionError(f"duration {duration!r} is negative\nGive a length of time from now on.")
+    if whole > LIMITS.timer_s_max * US:
+        raise DefinitionError(
+            f"duration {duration!r:.60} is over {LIMITS.timer_s_max:,} s\n"
+            "Give a shorter one, or raise limits.timer_s_max."
+        )
     return whole
 
 
@@ -45,8 +52,11 @@ def optional_us(duration: Duration | None) -> int | None:
 def _parse(text: str) -> int:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
-        raise DefinitionError(f'{text!r} is not a duration\nWrite it as "200ms", "30s", "5m", "2h", "7d" or "1h30m".')
-    return sum(round(float(number) * _UNITS_US[unit]) for number, unit in parts)
+        raise DefinitionError(
+            f'{text!r:.60} is not a duration\nWrite it as "200ms", "30s", "5m", "2h", "7d" or "1h30m".'
+        )
+    # A number of hundreds of digits is infinite as a float: longer than any limit, and no overflow.
+    return sum(round(min(float(number) * _UNITS_US[unit], _ENDLESS_US)) for number, unit in parts)
 
 
 def say_duration(us: int) -> str:

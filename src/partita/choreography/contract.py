@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from partita.errors import ContractBroken, DefinitionError, MessageError
+from partita.limits import LIMITS
 from partita.messages.answers import Delivery, Noop, Waits
 from partita.messages.codec import decode, encode
 from partita.messages.message import Command, Event, MessageType, describe, is_message_class
@@ -55,8 +56,11 @@ class Contract:
         return self.tx is not None and not self.is_async
 
     def check(self, answer: object) -> list[Any]:
-        """What was emitted, as a list of messages, noops, waits and values. Raises ContractBroken for anything else."""
-        items: list[Any] = list(answer) if self.may_be_many and _is_many(answer) else [answer]
+        """What was emitted, as a list of messages, noops, waits and values. Raises ContractBroken for anything else.
+
+        Raises LimitExceeded for too many.
+        """
+        items: list[Any] = list(self._taken_apart(answer)) if self.may_be_many and _is_many(answer) else [answer]
         if not items or (len(items) == 1 and items[0] is None):
             if self.may_be_silent or not items:
                 return []
@@ -67,6 +71,12 @@ class Contract:
         for item in items:
             self._check_one(item)
         return items
+
+    def _taken_apart(self, answer: Iterable[Any]) -> Iterable[Any]:
+        """A generator may be without end, so it is counted while it is taken apart."""
+        for count, item in enumerate(answer, 1):
+            LIMITS.check(f"handler {self.name}: what it emits at once", count, "emitted_max")
+            yield item
 
     def _check_one(self, item: object) -> None:
         if isinstance(item, Noop):

@@ -264,6 +264,8 @@ class Dispatch:
             if contract.is_async and contract.tx is not None:
                 handling.draft.unit.work_async = self._exclusive(handling, limit_s)
             elif contract.is_async:
+                if task := asyncio.current_task():  # a log says whose code holds the loop
+                    task.set_name(f"{handling.owed.group} {handling.owed.envelope.type}")
                 given = arguments(contract, delivery_of(handling), None)
                 async with asyncio.timeout(limit_s):
                     answer = await contract.fn(handling.message, **given)

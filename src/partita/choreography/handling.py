@@ -5,7 +5,6 @@ All of it is pure but for the call itself: the draft that comes out says what is
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,7 +13,7 @@ from msgspec import Raw
 
 from partita.choreography.contract import Contract, message_types
 from partita.choreography.service import Handler
-from partita.errors import one_line, plain
+from partita.errors import one_line, plain, shortened, shortened_trace
 from partita.limits import LIMITS
 from partita.messages.answers import Delivery, Noop, Waits, watch_rollback
 from partita.messages.codec import encode
@@ -136,7 +135,7 @@ def _outcome(items: list[Any], ids: list[str], *, at: int | None) -> dict[str, A
     for item in items:
         if isinstance(item, Noop):
             found["outcome"] = "noop"
-            found.setdefault("reason", plain(item.reason)[: LIMITS.error_text_max])
+            found.setdefault("reason", shortened(plain(item.reason), LIMITS.error_text_max))
         elif isinstance(item, Waits):
             found["waits"] = (*found.get("waits", ()), _wait(item, at))
     return found
@@ -257,7 +256,6 @@ def write_dead(
 ) -> None:
     """The attempts are spent: a dead letter, or a call that is held open."""
     draft.write(KILL_OBLIGATION, "held" if held else "dead", attempt, owed.envelope.id, owed.group, must="closed")
-    trace = plain("".join(traceback.format_exception(error, limit=-8)))
     body = Dead(
         message=owed.envelope.id,
         group=owed.group,
@@ -266,7 +264,7 @@ def write_dead(
         attempts=attempt,
         error=type(error).__name__,
         text=one_line(error, LIMITS.error_text_max),
-        trace=trace[-4 * LIMITS.error_text_max :],
+        trace=shortened_trace(error, 4 * LIMITS.error_text_max),
         held=held,
         command=command,
     )

@@ -13,10 +13,10 @@ from cyclopts import Parameter
 from partita.cli.failures import Usage
 from partita.clock import SystemClock
 from partita.errors import MessageError, Rejected
-from partita.limits import LIMITS
+from partita.limits import LIMITS, Limits, put_in_force
 from partita.messages.codec import check_raw
 from partita.messages.message import holds_control
-from partita.runtime.settings import Settings, find_settings
+from partita.runtime.settings import Settings, find_limits, find_settings
 
 
 @Parameter(name="*")
@@ -73,11 +73,15 @@ class Sending(Looking):
 
 
 def find(*, store: str | None, app: str | None) -> Settings:
-    """Where the store and the app are. Raises Usage for what names none, or a partita.toml that can't be read."""
+    """Where the store and the app are. Puts the operator's limits in force.
+
+    Raises Usage for what names none, or a partita.toml that can't be read.
+    """
     for flag, value in (("--store", store), ("--app", app)):
         if value == "":
             raise Usage(f"{flag} is empty", "Leave it out, or name one.")
     try:
+        put_in_force(find_limits(Limits()))
         return find_settings(store=store, app=app)
     except Rejected as error:
         raise Usage(error.why, error.remedy) from error

@@ -56,6 +56,7 @@ async def start(
     options: Sending = SENDING,
 ) -> int:
     """Start a run of a workflow."""
+    options.settings()  # the operator's limits are in force before anything is measured by them
     check_name("the workflow's name", workflow)
     if case and not is_case(case):
         raise Usage(f"--case {case!r} is no case", "Write it as type:key, as in order:12345.")
@@ -73,6 +74,7 @@ async def emit(
     options: Sending = SENDING,
 ) -> int:
     """Publish an event that happened outside."""
+    options.settings()
     check_name("the event's type", type)
     data = Raw(read_json(message))
     return await _send_new(Request(op="emit", key=options.request_key(), type=type, by=by_whom(), data=data), options)
@@ -88,6 +90,7 @@ async def signal(
     options: Sending = SENDING,
 ) -> int:
     """Publish an event for a case, or send it a command and print the answer. The case's field is filled in."""
+    options.settings()
     check_name("the message's type", type)
     key, body, wait_us = options.request_key(), read_json(message), _duration(timeout)
     async with open_store(options) as access:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
 
-from partita.errors import one_line, plain
+from partita.errors import LimitExceeded, one_line, shortened_trace
 from partita.limits import LIMITS
 from partita.messages.codec import encode
 from partita.messages.message import is_message, type_of
@@ -20,16 +19,22 @@ from partita.transports.outbox import Draft
 
 def write_incident(draft: Draft, row: RunRow, error: BaseException, *, step: str | None, at: int) -> None:
     """Write that a run stopped, with the error that left its workflow and what mends it."""
-    trace = plain("".join(traceback.format_exception(error, limit=-8)))[-4 * LIMITS.error_text_max :]
+    mend = f"Raise {error.setting}, or mend the code" if isinstance(error, LimitExceeded) else "Mend the code"
     body = Incident(
         error=type(error).__name__,
         text=one_line(error, LIMITS.error_text_max),
-        trace=trace,
+        trace=shortened_trace(error, 4 * LIMITS.error_text_max),
         step=step,
-        remedy=f"Mend the code, then: partita retry {row.case}",
+        remedy=f"{mend}, then: partita retry {row.case}",
     )
     draft.say(body, case=row.case, run=row.run, at=at)
     draft.write(MOVE_RUN, "stopped", None, row.run)
+
+
+def check_history(run: str, count: int) -> None:
+    """Raise LimitExceeded where a run has no fact left to write: each has to be replayed at every start."""
+    if count >= LIMITS.history_facts_max:
+        LIMITS.check(f"run {run}: facts in its history, with the next", count + 1, "history_facts_max")
 
 
 def write_next_run(draft: Draft, row: RunRow, body: Started, message: Any, *, at: int) -> None:

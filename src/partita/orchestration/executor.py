@@ -24,7 +24,7 @@ from partita.orchestration.asks import AskStep
 from partita.orchestration.cells import Cell, Pending
 from partita.orchestration.children import Children
 from partita.orchestration.consequences import Calls, Consequences, Effects
-from partita.orchestration.endings import write_incident, write_next_run
+from partita.orchestration.endings import check_history, write_incident, write_next_run
 from partita.orchestration.history import gather
 from partita.orchestration.intake import Intake
 from partita.orchestration.retrying import say_retried, write_retried
@@ -216,6 +216,7 @@ class Executor:
 
     def _applied(self, cell: Cell, draft: Draft, at: int) -> tuple[LiveRun, list[Fact]]:
         """Bring the run up to date: rebuilt if need be, then what is durable, then what this turn writes."""
+        check_history(cell.run, cell.run_n)
         history: list[Fact] = []
         live = cell.live
         if live is None or cell.stale:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
 
-from partita.errors import DefinitionError, LimitExceeded, NonDeterminism
+from partita.errors import DefinitionError, LimitExceeded, NonDeterminism, plain
 from partita.limits import LIMITS
 from partita.orchestration.act import Scope
 from partita.orchestration.asks import (
@@ -105,6 +105,9 @@ class Ledger:
         """The identity of a new step in a scope."""
         step = scope.name(name, key)
         if key is not None:
+            LIMITS.check(
+                f"run {self.run}: size in bytes of key= {key!r:.40}", len(plain(key).encode()), "name_bytes_max"
+            )
             if step in self._keyed:
                 raise DefinitionError(
                     f"run {self.run}: step {step!r} was asked for twice\nGive each a key of its own within its scope."

@@ -16,7 +16,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
-from math import floor
+from math import floor, isfinite
 from typing import Any, NoReturn, TypeVarTuple
 
 from typing_extensions import override
@@ -26,6 +26,7 @@ from partita.errors import DefinitionError, LimitExceeded
 from partita.limits import LIMITS
 from partita.orchestration import guard
 from partita.orchestration.act import Act, Scope
+from partita.orchestration.pulse import Pulse, TurnOverdue
 from partita.orchestration.unordered import find_siblings, hash_by_birth, order_gathering
 
 Callback = Callable[..., object]
@@ -121,6 +122,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.failure: BaseException | None = None
         """What a callback raised that belongs to no task."""
         self.closing = False
+        self.pulse = Pulse()
+        """Of the thread that drains it."""
         self._seed = int.from_bytes(blake2b(f"{run}/{epoch}".encode(), digest_size=7).digest(), "big")
         self._births = 0
         self._ages = 0
@@ -158,7 +161,24 @@ class RunLoop(asyncio.AbstractEventLoop):
         guard.release(watched)
 
     def drain(self) -> None:
-        """Run what is ready, and what is due by now, until nothing is."""
+        """Run what is ready, and what is due by now, until nothing is, or whoever watches has had enough of it."""
+        pulse = self.pulse
+        try:
+            pulse.begin(self.run)
+            try:
+                self._run_ready()
+            finally:
+                if pulse.end():
+                    self._stop_overdue()
+        except TurnOverdue:  # it came between two callbacks, or while this was ending: end once more
+            pulse.end()
+            self._stop_overdue()
+
+    def _stop_overdue(self) -> None:
+        self.failure = self.failure or TurnOverdue()
+        self._ready.clear()
+
+    def _run_ready(self) -> None:
         ready, left = self._ready, LIMITS.turn_callbacks_max
         while ready or self._collect_due():
             handle: Any = ready.popleft()
@@ -170,6 +190,8 @@ class RunLoop(asyncio.AbstractEventLoop):
                 return
             try:
                 handle._context.run(handle._callback, *handle._args)  # noqa: SLF001 - Handle._run would look it all up again
+            except TurnOverdue:
+                raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code: its run stops, the engine does not
                 self.failure = self.failure or error
 
@@ -188,6 +210,13 @@ class RunLoop(asyncio.AbstractEventLoop):
             f"run {self.run}: callbacks in one turn", actual=limit + 1, limit=limit, setting="limits.turn_callbacks_max"
         )
         self._ready.clear()
+
+    def _refuse_timer(self, delay_s: float) -> NoReturn:
+        limit = LIMITS.timer_s_max
+        actual = int(delay_s) if isfinite(delay_s) else 2**63
+        raise LimitExceeded(
+            f"run {self.run}: seconds until a timer", actual=actual, limit=limit, setting="limits.timer_s_max"
+        )
 
     # What is kept: births, tasks, generators.
 
@@ -255,6 +284,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
+        if not delay <= LIMITS.timer_s_max:
+            self._refuse_timer(delay)
         return self.call_at_us(self.now_us + round(delay * US), callback, *args, context=context)
 
     @override
@@ -265,6 +296,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
+        if not when - self.now_us / US <= LIMITS.timer_s_max:
+            self._refuse_timer(when - self.now_us / US)
         whole = floor(when)
         return self.call_at_us(whole * US + round((when - whole) * US), callback, *args, context=context)
 
@@ -368,6 +401,19 @@ class RunLoop(asyncio.AbstractEventLoop):
         return bool(self._ready)
 
     # The end.
+
+    def close_watched(self) -> None:
+        """`close_all`, in the run's context: a `finally` that does not come to rest is told to stop, like a turn."""
+        pulse = self.pulse
+        try:
+            pulse.begin(self.run)
+            try:
+                self.context.run(self.close_all)
+            finally:
+                pulse.end()
+        except TurnOverdue:
+            pulse.end()
+            self.context.run(self.close_all)
 
     def close_all(self) -> None:
         """Close every coroutine, youngest first: their `finally` runs here and now, up to where it would wait."""

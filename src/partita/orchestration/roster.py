@@ -11,6 +11,7 @@ from partita.errors import Rejected
 from partita.limits import LIMITS
 from partita.orchestration.cells import Cell
 from partita.orchestration.ledger import Decode
+from partita.orchestration.pulse import Pulse
 from partita.orchestration.run import LiveRun
 from partita.orchestration.workflow import Workflow
 from partita.store.port import RunRow, WorkReader
@@ -37,6 +38,8 @@ class Roster:
         self._alarms = alarms
         self._decode = decode
         self._ring = ring
+        self.pulse = Pulse()
+        """Of the thread that takes the turns of these runs."""
         self._cells: dict[str, Cell] = {}
         self._wakes: dict[str, int] = {}
 
@@ -99,7 +102,14 @@ class Roster:
 
     def make_live(self, cell: Cell) -> LiveRun:
         """A run's live part, before anything is applied to it."""
-        return LiveRun(cell.workflow, run=cell.run, case=cell.row.case, epoch=cell.row.epoch, decode=self._decode)
+        return LiveRun(
+            cell.workflow,
+            run=cell.run,
+            case=cell.row.case,
+            epoch=cell.row.epoch,
+            decode=self._decode,
+            pulse=self.pulse,
+        )
 
     def close(self, cell: Cell) -> None:
         """Let a run's live part go; its history is what it is rebuilt from."""
@@ -121,8 +131,10 @@ class Roster:
         self._cells.clear()
         self._wakes.clear()
 
-    def evict_idle(self, *, idle_s: float = LIMITS.run_idle_s, most: int = LIMITS.runs_cached_max) -> int:
+    def evict_idle(self, *, idle_s: float | None = None, most: int | None = None) -> int:
         """Close the runs that have been idle for so long, and the longest idle ones beyond `most`; returns how many."""
+        idle_s = LIMITS.run_idle_s if idle_s is None else idle_s
+        most = LIMITS.runs_cached_max if most is None else most
         before = self._clock.now_us() - int(idle_s * US)
         by_age = sorted((cell for cell in self._cells.values() if cell.idle), key=lambda cell: cell.used_at)
         surplus = max(len(self._cells) - most, 0)

@@ -13,6 +13,7 @@ from partita.orchestration.asks import Ask, AskCancelChild, AskPatched
 from partita.orchestration.here import put_ledger
 from partita.orchestration.ledger import Decode, Ledger
 from partita.orchestration.loop import RunTask, make_loop
+from partita.orchestration.pulse import Pulse
 from partita.orchestration.replay import Recorded, meets, read_record
 from partita.orchestration.workflow import Again, Workflow
 from partita.store.facts import (
@@ -64,13 +65,24 @@ class Completion(NamedTuple):
 class LiveRun:
     """One run in memory. Applying a fact runs the code until nothing in it can move; what it asked for is in `take`."""
 
-    def __init__(self, definition: Workflow[Any, Any], *, run: str, case: str, epoch: int = 0, decode: Decode) -> None:
+    def __init__(
+        self,
+        definition: Workflow[Any, Any],
+        *,
+        run: str,
+        case: str,
+        epoch: int = 0,
+        decode: Decode,
+        pulse: Pulse | None = None,
+    ) -> None:
         guard.install()
         self.definition = definition
         self.run = run
         self.correlation = ""
         self.last_completion: Completion | None = None
         self._loop = make_loop(run, epoch)
+        if pulse is not None:
+            self._loop.pulse = pulse
         self._ledger = Ledger(self._loop, case=case, epoch=epoch, decode=decode, receivable=definition.receives)
         put_ledger(self._ledger)
         self._outcome: Outcome = None
@@ -144,7 +156,7 @@ class LiveRun:
             return
         self._loop.enter()
         try:
-            self._loop.context.run(self._loop.close_all)
+            self._loop.close_watched()
         finally:
             self._loop.leave()
         self._main = None

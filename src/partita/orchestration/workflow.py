@@ -52,8 +52,10 @@ class Workflow(Generic[A_contra, R_co]):
     def __init__(self, fn: Callable[[Any], Coroutine[Any, Any, Any]], options: WorkflowOptions) -> None:
         self.fn = fn
         self.name = options.name or fn.__name__
-        if not _NAME.fullmatch(self.name):
-            raise DefinitionError(f"workflow {self.name!r} is not a name\nUse letters, digits, '_', '.' and '-'.")
+        if not _NAME.fullmatch(self.name) or len(self.name) > 100:
+            raise DefinitionError(
+                f"workflow {self.name!r} is not a name\nUse up to 100 letters, digits, '_', '.' and '-'."
+            )
         self.takes, self.returns = _read_annotations(fn, self.name, options.starts_on)
         self.restart: Restart = options.restart
         self.within_us = optional_us(options.within)

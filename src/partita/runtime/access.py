@@ -25,7 +25,7 @@ from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.door import ask_door
 from partita.runtime.look import Look
-from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, rejection
+from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, check_request, rejection
 from partita.runtime.running import check_app
 from partita.store.facts import Requested
 from partita.store.port import Accepted, Lost, Reader, Store
@@ -82,6 +82,10 @@ class Access:
 
         A holder that does not listen is starting, stopping, or another command that leaves a request: it is waited for.
         """
+        try:
+            check_request(request)
+        except (Rejected, MessageError) as error:
+            return rejection(request, error)
         waited_for, give_up_at, refused = None, 0, 0
         while True:
             holder = self.holder

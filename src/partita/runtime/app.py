@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from partita.choreography.service import Service, Wiring
 from partita.errors import DefinitionError, Rejected
+from partita.limits import Limits, in_force
 from partita.orchestration.workflow import Workflow
 from partita.retry import Retry
 from partita.runtime.client import Client, LocalClient
 from partita.runtime.declared import Declared, work_out
-from partita.runtime.settings import DEFAULT_STORE, store_path
+from partita.runtime.settings import DEFAULT_STORE, find_limits, store_path
 
 
 class App:
@@ -29,10 +30,12 @@ class App:
         workflows: Iterable[Workflow[Any, Any]] = (),
         wiring: Iterable[Wiring] = (),
         retry: Retry | None = None,
+        limits: Limits | None = None,
     ) -> None:
         if not name or len(name) > 100:
             raise DefinitionError(f"app name {name!r} is not a name\nUse 1 to 100 characters.")
         self.name = name
+        self.limits = limits or Limits()
         self.services = list(services)
         self.declared: Declared = work_out(
             name, services=self.services, workflows=workflows, wirings=wiring, retry=retry
@@ -43,15 +46,27 @@ class App:
 
         Raises StoreError where another process holds the file, or it is none of ours.
         """
+        return self._run(store_path(str(store or DEFAULT_STORE)))
+
+    @asynccontextmanager
+    async def _run(self, path: Path) -> AsyncGenerator[LocalClient]:
         from partita.runtime.running import run_app  # noqa: PLC0415 - an engine is loaded where one runs
 
-        return run_app(self.declared, self.services, store_path(str(store or DEFAULT_STORE)))
+        with in_force(find_limits(self.limits)):
+            async with run_app(self.declared, self.services, path) as client:
+                yield client
 
     def client(self, store: str | Path | None = None) -> AbstractAsyncContextManager[Client]:
         """Talk to the app through whoever runs it on that store; what is asked of nobody is owed to the next."""
+        return self._client(store_path(str(store or DEFAULT_STORE)))
+
+    @asynccontextmanager
+    async def _client(self, path: Path) -> AsyncGenerator[Client]:
         from partita.runtime.access import open_client  # noqa: PLC0415 - so is what stands beside one
 
-        return open_client(self, store_path(str(store or DEFAULT_STORE)))
+        with in_force(find_limits(self.limits)):
+            async with open_client(self, path) as client:
+                yield client
 
 
 def load_app(place: str, folder: Path | None = None) -> App:

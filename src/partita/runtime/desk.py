@@ -16,6 +16,7 @@ from msgspec import Raw
 from partita.choreography.dispatch import Dispatch
 from partita.clock import US
 from partita.errors import NotFound, PartitaError, Rejected, Unknown, suggest
+from partita.limits import LIMITS
 from partita.messages.codec import check_raw, decode, encode
 from partita.messages.envelope import body_digest
 from partita.messages.message import MessageType, describe, is_message, is_message_class, type_of
@@ -24,7 +25,15 @@ from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.foreign import Foreign
 from partita.runtime.mending import Mending
-from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, message_id_of, rejection
+from partita.runtime.requests import (
+    SEE_FLOW,
+    Reply,
+    Request,
+    check_named_case,
+    check_request,
+    message_id_of,
+    rejection,
+)
 from partita.runtime.world import World
 from partita.store.facts import Answered, Body, Dead, Handled, Incident, Requested, Returned, Started
 from partita.store.port import Accepted, Answer, Lost, Refusal, RunRow
@@ -34,6 +43,8 @@ from partita.transports.outbox import Book, Draft, Origin, publish
 
 log = Log(__name__)
 Outcome = Literal["accepted", "rejected"]
+_ADDING = {"emit", "send", "call", "start"}
+"""What makes the engine owe more: refused while it owes too much already."""
 
 
 class Desk:
@@ -124,6 +135,10 @@ class Desk:
             self.in_hand -= 1
 
     async def _decide(self, request: Request) -> Reply:
+        check_request(request)
+        if request.op in _ADDING:
+            owing = len(self._dispatch.lanes)
+            LIMITS.check(f"app {self._declared.name}: handlings owed", owing + 1, "owed_max")
         return await self._deciders.get(request.op, self._mending.mend)(request)
 
     async def _ping(self, request: Request) -> Reply:

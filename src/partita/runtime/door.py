@@ -31,6 +31,9 @@ async def open_door(path: Path, take: Take) -> AsyncGenerator[None]:
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         visitors.add(writer)
         try:
+            if len(visitors) > LIMITS.visitors_max:
+                await _send(writer, _too_many())
+                return
             await _serve(reader, writer, take)
         except (ConnectionError, asyncio.CancelledError):
             log.debug("door.visitor_left")
@@ -88,6 +91,14 @@ def _too_long(key: str) -> Reply:
         key=key,
         why=f"the request is over {LIMITS.request_bytes_max:,} bytes",
         remedy="Make it smaller, or raise limits.request_bytes_max.",
+    )
+
+
+def _too_many() -> Reply:
+    return Reply(
+        status="rejected",
+        why=f"{LIMITS.visitors_max:,} others are connected to the engine already",
+        remedy="Try again when some have gone, or raise limits.visitors_max.",
     )
 
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 from partita.errors import CallFailed, CallTimeout, NotFound, PartitaError, Rejected, Unknown
 from partita.limits import LIMITS
 from partita.messages.envelope import derive_id
-from partita.messages.message import is_case
+from partita.messages.message import holds_control, is_case
 from partita.store.facts import NOTHING
 
 Op = Literal[
@@ -108,6 +108,19 @@ def rejection(request: Request, error: PartitaError) -> Reply:
     """The reply that says what an error says: nothing happened, why, and what to do."""
     why, _, remedy = str(error).partition("\n")
     return Reply(status="rejected", key=request.key, why=why, remedy=remedy, missing=isinstance(error, NotFound))
+
+
+def check_request(request: Request) -> None:
+    """Raise Rejected, or LimitExceeded, for names and reasons that no store would keep as they are."""
+    named = {"key": request.key, "type": request.type, "workflow": request.workflow, "group": request.group}
+    if not request.key:
+        raise Rejected("the request has no key", "Give it one: a text that is its own, such as an order's number.")
+    for what, text in {**named, "by": request.by, "reason": request.reason}.items():
+        if text and holds_control(text):
+            raise Rejected(f"the request's {what} {text!r:.60} holds control characters", "Take them out.")
+        if what != "reason":
+            LIMITS.check(f"the size in bytes of the request's {what}", len(text.encode()), "name_bytes_max")
+    LIMITS.check("the length of the request's reason", len(request.reason), "error_text_max")
 
 
 def check_named_case(request: Request) -> None:

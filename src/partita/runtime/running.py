@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from partita.choreography.service import Service
 from partita.clock import SystemClock
 from partita.errors import DefinitionError, StoreError
 from partita.limits import LIMITS
+from partita.orchestration.lastword import stop_frozen
 from partita.runtime.backends import Shelf, embedded, take
 from partita.runtime.client import LocalClient
 from partita.runtime.declared import Declared
 from partita.runtime.door import open_door
 from partita.runtime.engine import Engine
 from partita.runtime.look import Look
+from partita.runtime.watchdog import LoopDog
 from partita.runtime.world import World
 from partita.store.port import Answer, Lost, OwnedStore, Refusal, Scope, Unit
 
@@ -61,13 +64,17 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
             engine = Engine(declared, topology, world, spawn)
             guard = group.create_task(_fail_when(stopped, path))
             look = Look(store.trail, store.work, store.cases, clock=clock, is_running=lambda: True)
+            roster = engine.executor.roster
+            dog = LoopDog(roster.pulse, stop_run=partial(stop_frozen, roster, store, clock), tasks=tasks)
             async with open_door(store.socket, engine.desk.take):
+                dog.start()
                 engine.start()
                 refolding = spawn(_refold(store))
                 try:
                     yield EngineClient(engine, look)
                 finally:
                     clean = await engine.stop()
+                    dog.stop()
                     guard.cancel()
                     refolding.cancel()
                     for task in list(tasks):  # what did not end in time is tried again at the next start

@@ -8,11 +8,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from partita.errors import Rejected
+from partita.errors import DefinitionError, Rejected
+from partita.limits import Limits, check_setting
 
 CONFIG_NAME = "partita.toml"
 DEFAULT_STORE = "partita.db"
+LIMITS_PREFIX = "PARTITA_LIMITS_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,45 @@ def find_settings(*, store: str | None = None, app: str | None = None, start: Pa
     base = folder if store_source == CONFIG_NAME else Path()
     path = store_path(found_store or DEFAULT_STORE)
     return Settings(base / path, found_app, store_source or "default", app_source or "none", folder)
+
+
+def find_limits(limits: Limits, *, start: Path | None = None) -> Limits:
+    """An app's limits, under what the operator says: `[limits]` in the nearest partita.toml, then the environment.
+
+    Raises Rejected for what is no limit, naming where it stands.
+    """
+    config, folder = _find_config(start or Path.cwd())
+    table = config.get("limits", {})
+    if not isinstance(table, dict):
+        raise Rejected(
+            f"{folder / CONFIG_NAME}: limits is {table!r:.40}, not a table", "Write [limits], then a line for each."
+        )
+    file = str(folder / CONFIG_NAME)
+    moved = [(name, value, file) for name, value in cast("dict[str, object]", table).items()]
+    for variable, text in os.environ.items():
+        if variable.startswith(LIMITS_PREFIX):
+            moved.append((variable.removeprefix(LIMITS_PREFIX).lower(), _read_number(text), variable))
+    for name, value, source in moved:
+        try:
+            check_setting(name, value)
+        except DefinitionError as error:
+            why, _, remedy = str(error).partition("\n")
+            raise Rejected(f"{source}: {why}", remedy) from error
+    try:
+        return limits.with_settings({name: value for name, value, _source in moved})
+    except DefinitionError as error:
+        why, _, remedy = str(error).partition("\n")
+        raise Rejected(why, remedy) from error
+
+
+def _read_number(text: str) -> object:
+    """A number as it is typed into an environment; the text itself where it is none."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import msgspec
 from partita.choreography.service import Handler
 from partita.clock import US
 from partita.errors import CallFailed, DefinitionError
+from partita.limits import in_force
 from partita.messages.message import Command, Event, describe
 from partita.monitor.cases import Where
 from partita.retry import Duration, Retry, duration_us
@@ -70,6 +71,8 @@ class TestApp(Client):
         self._failures: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
+        self._limits = in_force(self._app.limits)
+        self._limits.__enter__()
         shelf = Shelf()
         store = self._store = take(
             self._place, clock=self._manual, shelf=shelf, app=self._app.name, on_stopped=self._failures.append
@@ -96,6 +99,7 @@ class TestApp(Client):
             await store.close()
         finally:
             self._engine = self._store = None
+            self._limits.__exit__(None, None, None)
             forget_memory(self._place)
         if error is None:
             self._raise_failures()

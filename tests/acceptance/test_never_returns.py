@@ -1,0 +1,209 @@
+"""Users' code that never returns, in real processes: each ends as a fact that names it, and its neighbours go on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.shell import DEADLINE_S, Dev, Done, Shell
+
+LOOPING = """
+import asyncio, threading, time
+from partita import AsyncTransaction, Transaction, step
+
+
+class Asked(Event, external="a traveller"):
+    loop_id: Annotated[str, Case("loop")]
+    how: str
+
+
+def for_ever() -> None:
+    while True:
+        pass
+
+
+def stubborn() -> None:
+    while True:
+        try:
+            for_ever()
+        except BaseException:
+            pass
+
+
+def in_one_call() -> None:
+    threading.Event().wait()  # no instruction of Python's comes to be executed
+
+
+@workflow(starts_on=Asked)
+async def loop(asked: Asked) -> None:
+    await asyncio.sleep(0.01)  # so that its start is durable
+    match asked.how:
+        case "workflow":
+            for_ever()
+        case "task":
+            await asyncio.gather(asyncio.sleep(1), _spin())
+        case "stubborn":
+            stubborn()
+        case "one call":
+            in_one_call()
+        case _:
+            pass
+
+
+async def _spin() -> None:
+    for_ever()
+
+
+loops = Service("loops", retry=Retry(attempts=1))
+awaiting = Service("awaiting", retry=Retry(attempts=1))
+threads = Service("threads", retry=Retry(attempts=1))
+writing = Service("writing", retry=Retry(attempts=1))
+
+
+@loops.on(Asked)
+async def spin(event: Asked) -> None:
+    if event.how == "async handler":
+        for_ever()
+
+
+class Wait(Command[None]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+class Sit(Command[None]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+@awaiting.handles(Wait, timeout="100ms")
+async def wait(command: Wait) -> None:
+    await asyncio.Event().wait()
+
+
+@threads.handles(Sit, timeout="100ms")
+def sit(command: Sit) -> None:
+    time.sleep(2.0)
+
+
+@writing.on(Asked)
+def hold(event: Asked, tx: Transaction) -> None:
+    if event.how == "sql":
+        tx.list_rows("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) as n from n")
+    if event.how == "writer":
+        for_ever()
+
+
+app = App(
+    "travel",
+    services=[seats, cards, mail, printing, desk, loops, awaiting, threads, writing],
+    workflows=[book, loop],
+    wiring=[after_booking],
+)
+"""
+ASKED = '{"loop_id": "1", "how": "%s"}'
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    shell = Shell(tmp_path)
+    path = tmp_path / "small_app.py"
+    path.write_text(path.read_text() + LOOPING)
+    shell.env |= {
+        "PARTITA_LIMITS_TURN_INTERRUPT_S": "0.5",
+        "PARTITA_LIMITS_TURN_DEAD_S": "2",
+        "PARTITA_LIMITS_WRITER_INTERRUPT_S": "0.3",
+        "PARTITA_LIMITS_WRITER_DEAD_S": "2",
+    }
+    return shell
+
+
+def died(dev: Dev) -> Done:
+    out, err = dev.process.communicate(timeout=DEADLINE_S)
+    return Done(dev.process.returncode, out, err)
+
+
+def goes_on(shell: Shell) -> None:
+    """A neighbour's case comes as far as it would have without."""
+    shell.run("emit", "TripAsked", '{"trip_id": "next", "seats": 2}')
+    shell.verdict("trip:next", "waiting")
+
+
+@pytest.mark.parametrize("how", ["workflow", "task"])
+def test_workflow_code_that_loops_for_ever_is_an_incident_and_the_engine_goes_on(shell: Shell, how: str) -> None:
+    with shell.dev() as dev:
+        shell.run("emit", "Asked", ASKED % how)
+        shell.verdict("loop:1", "failed")
+        goes_on(shell)
+        shown = shell.run("show", "loop:1", code=2).out
+        told = dev.end(2)
+
+    assert "limits.turn_interrupt_s" in shown
+    assert told.code == 0
+    assert "turn.slow run=loop/loop:1/1" in told.err
+    assert "at=for_ever (" in told.err, "the log names the line"
+
+
+@pytest.mark.parametrize("how", ["stubborn", "one call"])
+def test_workflow_code_that_nothing_stops_ends_the_process_once(shell: Shell, how: str) -> None:
+    with shell.dev() as dev:
+        shell.run("emit", "Asked", ASKED % how)
+        told = died(dev)
+
+    assert told.code == 70
+    assert "loop.dead who=run loop/loop:1/1" in told.err
+    assert "in in_one_call" in told.err or "in for_ever" in told.err, "with its stack"
+    with shell.dev():
+        goes_on(shell)
+        assert "limits.turn_interrupt_s" in shell.run("show", "loop:1", code=2).out
+
+
+def test_an_async_handler_that_computes_for_ever_is_a_dead_letter_when_it_was_claimed_too_often(shell: Shell) -> None:
+    shell.env |= {"PARTITA_LIMITS_CLAIMS_MAX": "2", "PARTITA_LIMITS_TURN_DEAD_S": "1"}
+    for _ in range(3):
+        with shell.dev() as dev:
+            if not (shell.folder / "asked").exists():
+                (shell.folder / "asked").touch()
+                shell.run("emit", "Asked", ASKED % "async handler")
+            told = died(dev)
+            assert told.code == 70
+            assert "loop.dead who=loops Asked" in told.err
+
+    with shell.dev():
+        shell.verdict("loop:1", "failed")
+        goes_on(shell)
+        (letter,) = shell.run("dead", "list", "--json").json["dead"]
+    assert (letter["group"], "died 2 times" in json.dumps(letter)) == ("loops", True)
+
+
+@pytest.mark.parametrize(
+    ("what", "group", "text"),
+    [
+        ("Wait", "awaiting", "TimeoutError"),
+        ("Sit", "threads", "TimeoutError"),
+        ("", "writing", "limits.writer_interrupt_s"),
+    ],
+    ids=["async", "in a thread", "in SQL"],
+)
+def test_a_handler_that_never_returns_is_a_dead_letter_when_its_time_is_up(
+    shell: Shell, what: str, group: str, text: str
+) -> None:
+    with shell.dev():
+        shell.run("emit", "Asked", ASKED % ("nothing" if what else "sql"))
+        if what:
+            shell.run("signal", "loop:1", what, code=70)
+        shell.verdict("loop:1", "failed")
+        goes_on(shell)
+        (letter,) = shell.run("dead", "list", "--json").json["dead"]
+
+    assert letter["group"] == group
+    assert text in json.dumps(letter)
+
+
+def test_a_handler_that_holds_the_writer_ends_the_process_with_its_name_and_stack(shell: Shell) -> None:
+    with shell.dev() as dev:
+        shell.run("emit", "Asked", ASKED % "writer", code=None)
+        told = died(dev)
+
+    assert told.code == 70
+    assert "writer.dead unit=handling writing Asked" in told.err
+    assert "in for_ever" in told.err
+    assert shell.run("where", "loop:1", "--json", code=None).json["case"] == "loop:1", "nothing acknowledged is lost"
