@@ -22,7 +22,8 @@ from partita.choreography import dispatch as room
 from partita.clock import US
 from partita.limits import Limits
 from partita.messages.codec import encode
-from partita.store.facts import Claimed, Dead, Handled, Retrying
+from partita.messages.envelope import derive_id
+from partita.store.facts import Claimed, Dead, Handled, Published, Retrying
 from partita.store.port import NewFact, Refusal, Write
 from tests.unit.choreography.stage import (
     AT,
@@ -623,3 +624,61 @@ async def test_values_waits_and_noops_are_said_in_the_fact(stages: Make) -> None
     assert "manager" in wait.who
     assert (waiting.outcome, waiting.emitted, bytes(waiting.answer)) == ("ok", (), b"")
     assert (bytes(counted.answer), counted.answer_type, counted.emitted) == (b"7", None, ())
+
+
+async def test_what_a_handler_emits_has_ids_that_follow_from_its_message(stages: Make) -> None:
+    service = Service("shop")
+
+    @service.on(Placed)
+    def split(event: Placed, tx: Transaction) -> list[Reserved | Approved]:
+        return [Reserved(), Approved()]
+
+    stage = stages(service)
+    stage.bring(Placed(), "shop")
+    unit = stage.execute()
+
+    published = [body.id for body in bodies(unit) if isinstance(body, Published)]
+    assert published == [derive_id("m1", "shop", "0"), derive_id("m1", "shop", "1")]
+    assert said(unit, Handled).emitted == tuple(published)
+    assert bytes(said(unit, Handled).answer) == b"", "an event has nobody who waits for an answer"
+
+
+@pytest.mark.parametrize("retry", [ONCE, TWICE], ids=["dead", "retrying"])
+async def test_a_long_error_is_told_up_to_the_limit(stages: Make, retry: Retry) -> None:
+    stage = stages(stocking(Failing(OSError("x" * 3_000)), retry=retry))
+    stage.bring(Reserve(), "inventory")
+    stage.execute()
+    (body,) = bodies(stage.units[0])
+
+    assert isinstance(body, Dead | Retrying)
+    assert body.text == "x" * 1_999 + "…"
+
+
+async def test_handlers_are_handed_their_message_delivery_and_transaction(stages: Make) -> None:
+    seen: list[object] = []
+    service = Service("inventory")
+
+    @service.handles(Reserve)
+    async def reserve(command: Reserve, tx: AsyncTransaction, delivery: Delivery) -> Reserved | OutOfStock:
+        seen.extend([command, tx, delivery.id])
+        return Reserved()
+
+    @service.handles(Release)
+    def release(command: Release, tx: Transaction) -> None:
+        seen.extend([command, tx])
+
+    @service.handles(CountLines)
+    async def count(command: CountLines) -> int:
+        seen.append(command)
+        return 1
+
+    stage = stages(service)
+    stage.bring(Reserve(), "inventory", id="m1")
+    await stage.settle()
+    await stage.execute_async()
+    stage.bring(Release(), "inventory", id="m2")
+    stage.execute()
+    stage.bring(CountLines(), "inventory", id="m3")
+    await stage.settle()
+
+    assert seen == [Reserve(), stage.pages[0].tx, "m1", Release(), stage.pages[1].tx, CountLines()]

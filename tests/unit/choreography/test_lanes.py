@@ -393,3 +393,42 @@ def test_busy_lanes_are_counted(floor: Floor) -> None:
 
     floor.end("c")
     assert floor.lanes.count_busy() == 1
+
+
+def test_what_is_added_is_expected_and_has_arrived(floor: Floor) -> None:
+    floor.lanes.add(owe("a"))
+
+    assert (floor.began, floor.lanes.has("a", "stock"), floor.lanes.has("b", "stock")) == (["a"], True, False)
+    assert list(floor.lanes.keys()) == [("a", "stock")]
+
+
+def test_a_delayed_one_that_is_alone_enters_when_it_is_due(floor: Floor) -> None:
+    floor.take(owe("later", delayed_s=10))
+    floor.advance(9)
+    assert floor.began == []
+
+    floor.advance(1)
+    assert floor.began == ["later"]
+
+
+def test_a_delayed_one_whose_time_has_come_already_enters_at_once(floor: Floor) -> None:
+    later = owe("later", delayed_s=10)
+    floor.clock.move_to(later.due_at)
+    floor.take(later)
+
+    assert (floor.began, later.state) == (["later"], "open")
+
+
+def test_what_an_earlier_process_died_with_is_known_until_it_is_claimed(floor: Floor) -> None:
+    (a,) = floor.add("a")
+    assert not floor.lanes.has_unclean()
+    a.unclean = True
+
+    assert floor.lanes.has_unclean()
+
+
+def test_unblocking_what_is_not_blocked_changes_nothing(floor: Floor) -> None:
+    floor.lanes.unblock(("stock", "order:9"))
+    floor.add("a")
+
+    assert floor.began == ["a"]
