@@ -611,10 +611,18 @@ class StoreSuite:
         again = desk.store.register_topology(Topology(app="shop"))
 
         assert [first.version, second.version, again.version] == [1, 2, 1]
-        assert desk.trail.find_topology() == second
-        assert desk.trail.find_topology(1) == first
+        assert [desk.trail.find_topology(1), desk.trail.find_topology(2)] == [first, second]
         assert desk.trail.find_topology(3) is None
         assert [fact.code for fact in desk.trail.list_facts()] == [1]
+
+    async def test_the_topology_in_force_is_the_one_registered_last_be_it_older(self, desk: Desk) -> None:
+        first = desk.store.register_topology(Topology(app="shop"))
+        second = desk.store.register_topology(Topology(app="shop", messages=(MessageEntry(name="OrderPlaced"),)))
+        deployed = desk.trail.find_topology()
+        desk.store.register_topology(Topology(app="shop"))
+
+        assert deployed == second
+        assert desk.trail.find_topology() == first, "the deploy was taken back"
 
     # Opening and closing.
 

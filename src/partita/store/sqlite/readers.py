@@ -22,7 +22,11 @@ from partita.store.sqlite.trail import TrailRows
 
 _MESSAGE = "select seq, digest from message where id = ?"
 _TOPOLOGY = "select body from topology where version = ?"
-_LAST_TOPOLOGY = "select body from topology order by version desc limit 1"
+# A store that an earlier version wrote does not say which is in force: there it is the newest.
+_TOPOLOGY_IN_FORCE = (
+    "select body from topology order by version ="
+    " (select cast(value as integer) from meta where key = 'topology') desc, version desc limit 1"
+)
 
 _OBLIGATIONS = (
     'select message, grp, type, "case", seq, position, state, attempts, claims, due_at, caller, step, barred, late,'
@@ -84,8 +88,8 @@ class SqliteTrail:
         return MessageRow(message_id, *rows[0]) if rows else None
 
     def find_topology(self, version: int | None = None) -> Topology | None:
-        """A stored topology; the newest without a version."""
-        rows = self._rows.select(_LAST_TOPOLOGY) if version is None else self._rows.select(_TOPOLOGY, version)
+        """A stored topology; without a version, the one in force."""
+        rows = self._rows.select(_TOPOLOGY_IN_FORCE) if version is None else self._rows.select(_TOPOLOGY, version)
         return msgspec.json.decode(rows[0][0], type=Topology) if rows else None
 
     def check_chain(self, *, from_seq: int = 1) -> int | None:

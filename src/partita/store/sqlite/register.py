@@ -21,6 +21,10 @@ _LAST_OF_SOURCE = "select n, chain from trail where source = ? order by seq desc
 _LAST_AT = "select coalesce(max(at), 0) from (select at from trail order by seq desc limit 1000)"
 _SELECT_TOPOLOGY = "select version from topology where digest = ?"
 _LAST_TOPOLOGY = "select coalesce(max(version), 0) from topology"
+# An older topology comes into force again when a deploy is taken back.
+_IN_FORCE = (
+    "insert into meta (key, value) values ('topology', ?) on conflict (key) do update set value = excluded.value"
+)
 _INSERT_TOPOLOGY = "insert into topology (version, digest, app, at, body) values (?, ?, ?, ?, ?)"
 
 
@@ -81,6 +85,7 @@ class Register:
         if not rows:
             body = msgspec.json.encode(numbered)
             self._cursor.execute(_INSERT_TOPOLOGY, (version, digest, topology.app, at, body))
+        self._cursor.execute(_IN_FORCE, (str(version),))
         self.code = version
         return numbered
 
