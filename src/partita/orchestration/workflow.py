@@ -13,6 +13,7 @@ from typing_extensions import TypeVar, get_type_hints, override
 
 from partita.errors import DefinitionError
 from partita.messages.message import AnyCommand, Event, describe, is_message_class
+from partita.orchestration.check import Finding, check_source
 from partita.orchestration.source import Reading, fingerprint, read_source
 from partita.retry import Duration, optional_us
 
@@ -112,6 +113,14 @@ class Workflow(Generic[A_contra, R_co]):
     def code(self) -> str:
         """The version it was declared with, or a fingerprint of its source."""
         return self._options.version or fingerprint(self.fn)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What in its source no replay can repeat; nothing where there is no source to read."""
+        try:
+            return tuple(check_source(self.fn))
+        except (OSError, SyntaxError):
+            return ()
 
     @cached_property
     def reading(self) -> Reading:

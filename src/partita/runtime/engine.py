@@ -17,7 +17,6 @@ from partita.choreography.relay import Relay
 from partita.clock import Alarms
 from partita.limits import LIMITS
 from partita.messages.topology import Topology
-from partita.orchestration.check import check_source
 from partita.orchestration.consequences import Standing
 from partita.orchestration.executor import Executor
 from partita.orchestration.executor import Surroundings as ExecutorSurroundings
@@ -118,7 +117,7 @@ class Engine:
     def start(self) -> None:
         """Take up everything that the store owes."""
         for workflow in self.declared.workflows.values():
-            for finding in check_source(workflow.fn):
+            for finding in workflow.findings:
                 log.warning("workflow.not_repeatable", workflow=workflow.name, finding=finding)
         self.world.transport.subscribe(self.dispatch.receive, self.desk.take_foreign)
         draft = Draft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 
 import apsw
@@ -64,6 +65,7 @@ def _refuse_newer(connection: apsw.Connection, *, name: str) -> int:
     return found
 
 
+@cache
 def list_migrations() -> list[tuple[int, str]]:
     """Number and SQL of each step, in order."""
     folder = files("partita.store.sqlite").joinpath("migrations")
