@@ -3,7 +3,8 @@
     PartitaError
     ├── DefinitionError            the programmer: the code is declared in a way that cannot run
     │   ├── NonDeterminism         the code no longer matches what its run recorded
-    │   └── ContractBroken         a handler gave what its annotation forbids
+    │   ├── ContractBroken         a handler gave what its annotation forbids
+    │   └── NobodyHandles          a workflow calls what no service of its app handles
     ├── Rejected                   the caller: nothing happened; says why and what to do
     │   └── NotFound               nothing is recorded under that name
     ├── Unknown                    the caller: the answer was lost; safe to send again with the same key
@@ -54,6 +55,14 @@ class NonDeterminism(DefinitionError):
 
 class ContractBroken(DefinitionError):
     """A handler returned something that its return annotation does not allow."""
+
+
+class NobodyHandles(DefinitionError):
+    """A workflow calls a command that no service of its app handles."""
+
+    def __init__(self, why: str, *, command: str) -> None:
+        super().__init__(why)
+        self.command = command
 
 
 class Rejected(PartitaError):

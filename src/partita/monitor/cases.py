@@ -172,11 +172,11 @@ def parse_dead_id(name: str) -> tuple[str, str | None]:
 
 def cannot_move(group: str, message_type: str, topology: Topology, groups: Iterable[GroupRow]) -> str | None:
     """Why a group will not take a message, as a sentence's end; None where it will."""
+    if group != QUARANTINE and (group, message_type) not in chart_of(topology).edges:
+        return f"has no handler for {message_type} in this code"  # Paused or not: to resume it would not help.
     for row in groups:
         if row.name == group and row.state == "paused":
             return f"is paused{f' by {row.by}' if row.by else ''}"
-    if group != QUARANTINE and (group, message_type) not in chart_of(topology).edges:
-        return f"has no handler for {message_type} in this code"
     return None
 
 
@@ -201,7 +201,7 @@ def _stuck(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[Grou
             yield f"{owed.type} is owed to {owed.group}, which {why}"
     for run_id, run in state.runs.items():
         if run.workflow not in chart.workflows:
-            yield f"run {run_id} can't move: workflow {run.workflow} is not in this code"
+            yield f"run {run_id} can't move: workflow {run.workflow} is not in this code; deploy it again"
 
 
 def _bad(state: CaseState, judged: Judged, now: int) -> Iterator[str]:

@@ -34,7 +34,7 @@ Topologies = Callable[[int], Topology]
 """The topology that has a version."""
 KEPT_MAX = 1_000
 """States kept by a projection: about 1 KB each."""
-FOLD_VERSION = 2
+FOLD_VERSION = 1
 """Raised when the same facts would fold to another state: stored rows are then stale."""
 
 
@@ -144,10 +144,6 @@ def _published(state: CaseState, fact: Fact, body: facts.Published, chart: Chart
         return
     if fact.case != state.case:
         state.home += 1
-    if not body.command:
-        for waiting in state.owed.values():
-            if waiting.came is not None and body.type not in waiting.came:
-                waiting.came.append(body.type)
     alone = True
     for group in body.owes:
         owed = state.owed[f"{body.id} {group}"] = _owed(group, fact, body, chart)
@@ -167,8 +163,6 @@ def _owed(group: str, fact: Fact, body: facts.Published, chart: Chart) -> Owed:
     edge = chart.edges.get((group, body.type))
     if edge is not None:
         owed.observer = edge.observer
-        if edge.awaits:
-            owed.came = []
         if edge.within_us is not None:
             owed.limit = (fact.at if body.due is None else body.due) + edge.within_us
     return owed
@@ -184,14 +178,11 @@ def _happened(state: CaseState, fact: Fact, body: facts.Published, *, alone: boo
 
 
 def _handled(state: CaseState, fact: Fact, body: facts.Handled, chart: Chart) -> None:
-    owed = state.owed.pop(f"{body.message} {body.group}", None)
+    state.owed.pop(f"{body.message} {body.group}", None)
     if body.step is not None and fact.run is not None:
         _forget_step(state, fact.run, body.step)
     if body.waits and body.case == state.case:
-        came = owed.came if owed is not None and owed.came else ()
         for wait in body.waits:
-            if any(name in wait.types for name in came):
-                continue  # It came while the handling was under way: nobody will say it again.
             state.waits.append(CaseWait(wait.types, fact.at, wait.until, wait.who, body.group))
 
 

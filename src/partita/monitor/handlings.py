@@ -11,6 +11,7 @@ from partita.monitor.ledger import RunTrail
 from partita.monitor.state import CaseWait, Owed, message_of, owed_key
 from partita.monitor.verdict import OpenWaitFor, doomed_waits
 from partita.store import facts
+from partita.store.body import OpenStep
 from partita.store.facts import Fact
 
 
@@ -127,16 +128,15 @@ def _explain_closed(asking: Asking, published: Fact, group: str, outcome: str, l
     match last.body:
         case facts.Handled():
             return _explain_handled(asking, last, last.body, outcome)
-        case facts.Discarded(by=by, reason=reason):
+        case facts.Discarded(by=by, reason=reason) if by != "saga":
             sentence = f"{name} for {group} was discarded by {by or 'somebody'}{f': {reason}' if reason else ''}"
             return Found(asking.leaf("discarded", name, sentence, evidence=evidence))
-        case facts.Withdrawn() | facts.Barred():
+        case facts.Withdrawn() | facts.Barred() | facts.Discarded():
             sentence = f"the saga that called {name} unwound, and took the call back"
             return Found(asking.leaf("withdrawn", name, sentence, evidence=evidence))
         case facts.NoRun(workflow=workflow, reason=reason):
             sentence = f"{name} found no open run of {workflow}{f': {reason}' if reason else ''}"
-            command = f"partita start {workflow} '{{...}}'"
-            return Found(asking.leaf("no_run", name, sentence, command=command, evidence=evidence))
+            return Found(asking.leaf("no_run", name, sentence, command=asking.start(workflow), evidence=evidence))
         case facts.DuplicateStart(run=run):
             sentence = f"{name} started nothing: the case has run {run} already"
             return Found(asking.leaf("took_other_branch", name, sentence, evidence=evidence))
@@ -193,6 +193,10 @@ def explain_wait(asking: Asking, wait: OpenWaitFor, waiter: str, *, evidence: li
     until = f", until {asking.when(wait.until)}" if wait.until is not None else ""
     since = f"since {asking.when(wait.since)}"
     command = asking.signal_for(wait.types)
+    if wait.run is not None and _is_over(asking, wait.until):
+        sentence = f"{waiter} waited for {names} {since}{until}, but no engine is running to tell it that time is over"
+        what = wait.types[0]
+        return Found(asking.leaf("engine_not_running", what, sentence, command="partita dev", evidence=evidence))
     if party is not None:
         sentence = f"{waiter} waits for {names} from {party} {since}{until}"
         return Found(asking.leaf("waiting_for", wait.types[0], sentence, command=command, evidence=evidence))
@@ -205,6 +209,11 @@ def explain_wait(asking: Asking, wait: OpenWaitFor, waiter: str, *, evidence: li
     return Found(WhyNode(what=wait.types[0], sentence=sentence, evidence=proof), wait.types)
 
 
+def _is_over(asking: Asking, until: int | None) -> bool:
+    """Whether a run's time is over, and nobody is there to tell it."""
+    return until is not None and until <= asking.now and not asking.engine_running
+
+
 def explain_run(asking: Asking, run: RunTrail, outcome: str) -> Iterator[Found]:
     """What an open, stopped or ended run of a workflow stands at, one node for each thing it waits for."""
     if run.ended is not None:
@@ -212,9 +221,9 @@ def explain_run(asking: Asking, run: RunTrail, outcome: str) -> Iterator[Found]:
     elif run.incident is not None or _row_status(asking, run) == "stopped":
         yield _explain_stopped(asking, run, run.incident)
     elif run.workflow not in asking.chart.workflows:
-        sentence = f"run {run.run} can't move: workflow {run.workflow} is not in this code"
-        command = f"partita cancel {shlex.quote(asking.case)}"
-        yield Found(asking.leaf("group_gone", run.workflow, sentence, command=command, evidence=[run.started]))
+        # No command moves it, not even to its cancellation: that, too, its own code would have to meet.
+        sentence = f"run {run.run} can't move: workflow {run.workflow} is not in this code; deploy it again"
+        yield Found(asking.leaf("group_gone", run.workflow, sentence, evidence=[run.started]))
     else:
         found = list(_open_acts(asking, run))
         yield from found or [_explain_idle(asking, run)]
@@ -231,6 +240,12 @@ def _explain_stopped(asking: Asking, run: RunTrail, incident: Fact | None) -> Fo
         after = f" after step {body.step}" if body.step else ""
         sentence = f"run {run.run} stopped{after}: {body.error}: {body.text}"
     command = f"partita retry {shlex.quote(asking.case)}"
+    if incident is not None and isinstance(incident.body, facts.Incident) and incident.body.unhandled:
+        called = incident.body.unhandled
+        handled = any(name == called for _, name in asking.chart.edges)
+        then = "is handled by this code now: let the run go on" if handled else "is handled by no service of this code"
+        sentence = f"run {run.run} stopped at the call {called}, which nobody handled; it {then}"
+        return Found(asking.leaf("nobody_handles", called, sentence, command=command, evidence=[incident]))
     return Found(asking.leaf("run_failed_at", run.workflow, sentence, command=command, evidence=[incident]))
 
 
@@ -261,10 +276,18 @@ def _open_acts(asking: Asking, run: RunTrail) -> Iterator[Found]:
         open_wait = OpenWaitFor(wait.types, wait.since, wait.until, None, run.run)
         yield explain_wait(asking, open_wait, f"run {run.run}", evidence=[last])
     for sleep in state.open.sleeps:
-        until = f" until {asking.when(sleep.due)}" if sleep.due is not None else ""
-        yield Found(asking.leaf("timer_pending", sleep.name, f"run {run.run} sleeps{until}", evidence=[last]))
+        yield Found(explain_sleep(asking, sleep, run.run, evidence=[last]))
     for step in state.open.steps:
         yield Found(explain_step(asking, step.name, run.run, step.since))
+
+
+def explain_sleep(asking: Asking, sleep: OpenStep, run: str, *, evidence: list[Fact | None]) -> WhyNode:
+    """A timer of a run: still running, or over without anybody there to tell the run."""
+    until = f" until {asking.when(sleep.due)}" if sleep.due is not None else ""
+    if _is_over(asking, sleep.due):
+        sentence = f"run {run} slept{until}, but no engine is running to wake it"
+        return asking.leaf("engine_not_running", sleep.name, sentence, command="partita dev", evidence=evidence)
+    return asking.leaf("timer_pending", sleep.name, f"run {run} sleeps{until}", evidence=evidence)
 
 
 def explain_step(asking: Asking, name: str, run: str, since: int) -> WhyNode:

@@ -12,7 +12,7 @@ import msgspec
 
 from partita.clock import to_datetime
 from partita.messages.topology import Topology
-from partita.monitor.chart import Chart
+from partita.monitor.chart import Chart, case_type_of
 from partita.monitor.ledger import Ledger
 from partita.monitor.state import CaseState
 from partita.monitor.story import tell
@@ -28,6 +28,7 @@ Leaf = Literal[
     "quarantined",
     "group_paused",
     "group_gone",
+    "nobody_handles",
     "engine_not_running",
     "retrying_at",
     "blocked_by",
@@ -44,6 +45,7 @@ Leaf = Literal[
     "withdrawn",
     "no_subscriber",
     "no_run",
+    "turned_down",
     "other_case",
     "never_produced",
 ]
@@ -56,6 +58,7 @@ STRENGTH: dict[Leaf, int] = {
     "withdrawn": 1,
     "no_subscriber": 1,
     "no_run": 1,
+    "turned_down": 1,
     "other_case": 2,
     "never_produced": 3,
 }
@@ -111,6 +114,7 @@ class Asking:
     runs: Sequence[RunRow]
     engine_running: bool
     now: int
+    past: Sequence[Topology] = ()
     outbox: frozenset[str] = frozenset()
     """Messages that are not yet relayed, where the transport can tell."""
     seen: set[str] = field(default_factory=set[str])
@@ -146,6 +150,16 @@ class Asking:
             return f"{line} '{{...}}'"
         wanted = ", ".join(f'"{name}": ...' for name in message.fields if name != message.case_field)
         return f"{line} '{{{wanted}}}'" if wanted else line
+
+    def start(self, workflow: str) -> str:
+        """The command that starts a workflow for the case by hand; fields that it needs are left to be filled in."""
+        known = self.chart.workflows.get(workflow)
+        message = self.topology.message_by_name.get(known.starts_on or "") if known is not None else None
+        if message is None or message.case_field is None or message.case_type != case_type_of(self.case):
+            return f"partita start {workflow} '{{...}}'"
+        key = msgspec.json.encode(self.case.partition(":")[2]).decode()
+        given = [f'"{name}": {key if name == message.case_field else "..."}' for name in message.fields]
+        return f"partita start {workflow} {shlex.quote('{' + ', '.join(given) + '}')}"
 
     def signal_for(self, types: Sequence[str]) -> str:
         """The same for the first of several types that comes from outside, or for the command that is answered so."""

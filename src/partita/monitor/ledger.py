@@ -49,6 +49,8 @@ class Ledger:
         self.handlings: dict[tuple[str, str], list[Fact]] = {}
         self.runs: dict[str, RunTrail] = {}
         self.requests: list[Fact] = []
+        self.turned_down: dict[str, Fact] = {}
+        """What became of requests that an engine refused, by their key."""
         self.quarantined: list[Fact] = []
         self.steps: dict[str, list[Fact]] = {}
         """What was said of local steps, by name."""
@@ -64,6 +66,9 @@ class Ledger:
             self.handlings.setdefault((body.message, body.group), []).append(fact)
         elif isinstance(body, facts.Requested):
             self.requests.append(fact)
+        elif isinstance(body, facts.Answered):
+            if body.outcome == "rejected":
+                self.turned_down[body.id] = fact
         elif isinstance(body, facts.Quarantined):
             self.quarantined.append(fact)
         if fact.run is not None and fact.case == self.state.case:
@@ -128,6 +133,6 @@ class Ledger:
             if run.open is not None
             for item in (*run.open.steps, *run.open.sleeps)
         }
-        asked = {asked.type for asked in self.state.asked.values() if asked.type}
+        asked = {fact.body.type for fact in self.requests if isinstance(fact.body, facts.Requested) and fact.body.type}
         raw = {owed.type for owed in self.state.owed.values() if owed.type}
         return set(self.messages) | set(self.steps) | opened | asked | raw

@@ -41,8 +41,6 @@ class Owed(msgspec.Struct, array_like=True, gc=False):
     step: str | None = None
     moved: int = 0
     """When it reached its stage."""
-    came: list[str] | None = None
-    """Event types that came since, where its handler may wait for one: what came need not come again."""
 
 
 class RunState(msgspec.Struct, array_like=True):

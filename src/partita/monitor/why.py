@@ -17,7 +17,7 @@ from partita.messages.topology import Edge, Topology, WorkflowEntry
 from partita.monitor.cases import dead_id
 from partita.monitor.chart import case_type_of, chart_of, workflow_outcomes
 from partita.monitor.fold import recompute
-from partita.monitor.handlings import explain_handling, explain_run, explain_step, explain_wait
+from partita.monitor.handlings import explain_handling, explain_run, explain_sleep, explain_step, explain_wait
 from partita.monitor.leaves import Asking, Found, WhyNode
 from partita.monitor.ledger import Ledger
 from partita.monitor.state import QUARANTINE, message_of
@@ -49,9 +49,11 @@ def why(
     engine_running: bool,
     now: int,
     outbox: Iterable[str] = (),
+    past: Sequence[Topology] = (),
 ) -> WhyTree:
     """Explain a missing event, command, step or handler. `facts` are all of the case, by seq.
 
+    `past` are the topologies that some of them were written under: what a deploy took away can still be asked for.
     Raises NotFound for a name that neither the app nor the case knows.
     """
     chart = chart_of(topology)
@@ -67,6 +69,7 @@ def why(
         engine_running=engine_running,
         now=now,
         outbox=frozenset(outbox),
+        past=past,
     )
     root = _explain(asking, outcome)
     leading = _leading(root)
@@ -85,14 +88,16 @@ def why(
 
 def _explain(asking: Asking, outcome: str) -> WhyNode:
     ledger, topology = asking.ledger, asking.topology
-    if outcome in topology.message_by_name or ledger.published(outcome):
+    known_types = {name for one in (topology, *asking.past) for name in one.message_by_name}
+    if outcome in known_types or ledger.published(outcome):
         return _about_message(asking, outcome)
     if outcome in ledger.names():
         return _about_step(asking, outcome)
-    for (group, name), edge in asking.chart.edges.items():
+    edges = (item for one in (topology, *asking.past) for item in chart_of(one).edges.items())
+    for (group, name), edge in edges:
         if edge.handler.rpartition(".")[2] == outcome:
             return _about_handler(asking, group, name, outcome)
-    known = sorted({*topology.message_by_name, *ledger.names()})
+    known = sorted({*known_types, *ledger.names()})
     near = suggest(outcome, known)
     raise NotFound(f"nothing is called {outcome!r} in app {topology.app!r} or in {asking.case}", near or _list(known))
 
@@ -171,8 +176,7 @@ def _about_step(asking: Asking, name: str) -> WhyNode:
                 return explain_step(asking, name, run_id, step.since)
         for sleep in run.open.sleeps if run.open else ():
             if sleep.name == name:
-                until = f" until {asking.when(sleep.due)}" if sleep.due is not None else ""
-                return asking.leaf("timer_pending", name, f"run {run_id} sleeps{until}")
+                return explain_sleep(asking, sleep, run_id, evidence=[])
     said = asking.ledger.steps.get(name, [])
     last = said[-1] if said else None
     body = last.body if last is not None else None
@@ -211,6 +215,8 @@ def _missing(asking: Asking, name: str) -> WhyNode:
         needs += [_through_edge(asking, group, edge, name) for group, edge in _producers(asking, name)]
         senders = [workflow for workflow in asking.topology.workflows if name in workflow_outcomes(workflow)]
         needs += [_through_workflow(asking, workflow, name) for workflow in senders]
+        needs += _unhandled(asking, name)
+        needs += _turned_down(asking, name)
         needs += _from_outside(asking, name)
     if not needs:
         sentence = f"nothing in app {asking.topology.app!r} publishes {name}"
@@ -242,6 +248,17 @@ def _owed_requests(asking: Asking, name: str) -> Iterator[WhyNode]:
                 yield asking.leaf("engine_not_running", name, sentence, command="partita dev", evidence=[fact])
 
 
+def _turned_down(asking: Asking, name: str) -> Iterator[WhyNode]:
+    """The last request for it, where an engine refused it and nobody has asked again since."""
+    asked = [fact for fact in asking.ledger.requests if getattr(fact.body, "type", "") == name]
+    body = asked[-1].body if asked else None
+    refused = asking.ledger.turned_down.get(body.id) if isinstance(body, facts.Requested) else None
+    if isinstance(body, facts.Requested) and refused is not None and isinstance(refused.body, facts.Answered):
+        sentence = f"the request to {body.op} {name} was turned down: {refused.body.why}"
+        command = asking.start(name) if body.op == "start" else asking.signal(name)
+        yield asking.leaf("turned_down", name, sentence, command=command, evidence=[asked[-1], refused])
+
+
 def _raw(asking: Asking, name: str) -> Iterator[WhyNode]:
     for key, owed in asking.state.owed.items():
         if owed.group == QUARANTINE and owed.type == name:
@@ -251,6 +268,16 @@ def _raw(asking: Asking, name: str) -> Iterator[WhyNode]:
             command = f"partita dead discard {shlex.quote(dead_id(message, QUARANTINE))}"
             sentence = f"{name} came in and can't be handled: {reason}"
             yield asking.leaf("quarantined", name, sentence, command=command, evidence=said[-1:])
+
+
+def _unhandled(asking: Asking, name: str) -> Iterator[WhyNode]:
+    """The commands that are answered so, and that a workflow calls though no service of this code handles them."""
+    handled = {message_type for _, message_type in asking.chart.edges}
+    called = {command for workflow in asking.topology.workflows for command in workflow.calls}
+    for message in asking.topology.messages:
+        if name in message.answers and message.name in called - handled:
+            sentence = f"{name} would answer {message.name}, which no service of this code handles"
+            yield WhyNode(what=message.name, sentence=sentence, needs=(_missing(asking, message.name),))
 
 
 def _through_edge(asking: Asking, group: str, edge: Edge, outcome: str) -> WhyNode:
@@ -273,13 +300,21 @@ def _through_workflow(asking: Asking, workflow: WorkflowEntry, outcome: str) -> 
         return WhyNode(what=workflow.name, sentence=sentence, needs=tuple(nodes))
     if workflow.starts_on is None:
         sentence = f"no run of {workflow.name} was started"
-        command = f"partita start {workflow.name} '{{...}}'"
-        return asking.leaf("never_produced", workflow.name, sentence, command=command)
+        return asking.leaf("never_produced", workflow.name, sentence, command=asking.start(workflow.name))
     started_by = asking.ledger.published(workflow.starts_on)
     if started_by:
         return _below(asking, explain_handling(asking, started_by[-1], workflow.group, outcome))
     sentence = f"{workflow.name} starts on {workflow.starts_on}, which has not been published"
-    return WhyNode(what=workflow.name, sentence=sentence, needs=(_missing(asking, workflow.starts_on),))
+    needs = (*_strays(asking, workflow, outcome), _missing(asking, workflow.starts_on))
+    return WhyNode(what=workflow.name, sentence=sentence, needs=needs)
+
+
+def _strays(asking: Asking, workflow: WorkflowEntry, outcome: str) -> Iterator[WhyNode]:
+    """What came for a workflow that had not begun."""
+    for (message, group), said in asking.ledger.handlings.items():
+        published = asking.ledger.by_id.get(message)
+        if group == workflow.group and isinstance(said[-1].body, facts.NoRun) and published is not None:
+            yield explain_handling(asking, published, group, outcome).node
 
 
 def _below(asking: Asking, found: Found) -> WhyNode:

@@ -7,7 +7,6 @@ import inspect
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from typing_extensions import override
@@ -73,16 +72,9 @@ class Finding:
         return f"{self.file}:{self.line}: {self.function} uses {self.name}\n{self.remedy}"
 
 
-@lru_cache(maxsize=1_000)
 def check_source(fn: Callable[..., Any]) -> list[Finding]:
-    """Everything of that kind in a function, and in the users' functions it names; nothing where it has no source.
-
-    A source is read once: what it says does not change while the process lives.
-    """
-    try:
-        return [finding for function in walk_functions(fn) for finding in _check(function)]
-    except (OSError, SyntaxError):
-        return []  # typed at a prompt, or made at run time: replay still notices what it can't repeat
+    """Everything of that kind in a function, and in the users' functions it names. Raises OSError without a source."""
+    return [finding for function in walk_functions(fn) for finding in _check(function)]
 
 
 def _check(function: ReadFunction) -> Iterator[Finding]:

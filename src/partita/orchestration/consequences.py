@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
-from partita.errors import DefinitionError
+from partita.errors import DefinitionError, NobodyHandles
 from partita.messages.envelope import derive_id
 from partita.messages.message import AnyCommand, Event, is_message, type_of
 from partita.orchestration.asks import Ask, AskCall, AskCancelChild, AskChild, AskPatched, AskPublish, AskStep, AskUndo
@@ -110,9 +110,10 @@ class Consequences:
     def _call(self, step: str, command: AnyCommand, retry: Retry | None, *, undo_of: str | None) -> Published:
         name = type_of(command).name
         if not self.book.topology.owing.get(name):
-            raise DefinitionError(
+            raise NobodyHandles(
                 f"no service of this app handles {name}, which step {step!r} calls\n"
-                f"Add its handler, then: partita retry {self.cell.row.case}"
+                f"Add its handler, then: partita retry {self.cell.row.case}",
+                command=name,
             )
         caller = Caller(self.cell.run, step, None if retry is None else encode_retry(retry), undo_of)
         return publish(

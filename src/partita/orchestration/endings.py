@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
-from partita.errors import LimitExceeded, one_line, shortened_trace
+from partita.errors import LimitExceeded, NobodyHandles, one_line, shortened_trace
 from partita.limits import LIMITS
 from partita.messages.codec import encode
 from partita.messages.message import is_message, type_of
@@ -26,6 +26,7 @@ def write_incident(draft: Draft, row: RunRow, error: BaseException, *, step: str
         trace=shortened_trace(error, 4 * LIMITS.error_text_max),
         step=step,
         remedy=f"{mend}, then: partita retry {row.case}",
+        unhandled=error.command if isinstance(error, NobodyHandles) else None,
     )
     draft.say(body, case=row.case, run=row.run, at=at)
     draft.write(MOVE_RUN, "stopped", None, row.run)

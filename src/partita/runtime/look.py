@@ -107,11 +107,14 @@ class Look:
     def why(self, case: str, outcome: str) -> WhyTree:
         """Why an outcome did not happen in a case. Raises NotFound for an unknown case or outcome."""
         self._row(case)
+        facts, topology = self._trail.list_case_facts(case), self.topology
+        others = sorted({fact.code for fact in facts} - {topology.version}, reverse=True)
         return why(
             case,
             outcome,
-            facts=self._trail.list_case_facts(case),
-            topology=self.topology,
+            facts=facts,
+            topology=topology,
+            past=[found for found in map(self._trail.find_topology, others) if found is not None],
             groups=self._work.list_groups(),
             runs=self._work.list_runs(case),
             engine_running=self.engine_running,

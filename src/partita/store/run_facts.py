@@ -130,6 +130,8 @@ class Incident(Body, frozen=True, kw_only=True):
     step: str | None = None
     """The last completion before it."""
     remedy: str = ""
+    unhandled: str | None = None
+    """The command that it called and no service handles, where that is why."""
 
 
 class Retried(Body, frozen=True, kw_only=True):
