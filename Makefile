@@ -10,7 +10,7 @@ STATIC := ruff format-check mypy pyright imports spelling tidy
 TOGETHER = $(MAKE) --no-print-directory --silent --keep-going --jobs 2 --output-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check coverage mutate bench simulate crash services fmt docs unit $(STATIC)
+.PHONY: help setup demo test quick check coverage mutate bench simulate truth crash services fmt docs unit $(STATIC)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,12 @@ mutate: $(MUTATION) ## how many small lies in a room a test notices [ROOM=store|
 bench: $(LIBRARY) ## measure; prints JSON [ARGS=...]
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
-simulate: $(LIBRARY) ## seeded runs of the whole system [SEEDS=count FIRST=seed | SEED=one [ARGS=--shrink]]
+simulate: $(LIBRARY) ## seeded runs of the whole system [SEEDS=count FIRST=seed | SEED=one: its trace alone]
 	@$(BIN)/python -m partita.testing.simulate \
 		$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(ARGS)
+
+truth: $(LIBRARY) ## does the story tell the truth? trouble by kind, form and seed [SEEDS=count FIRST=seed ARGS=...]
+	@$(BIN)/python -m partita.testing.truth $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(ARGS)
 
 crash: $(DEV) ## kill processes, fail disks, cut the power; full counts [ARGS=...]
 	@$(BIN)/pytest tests/crash -v -m "slow or not slow" -o faulthandler_timeout=1800 $(ARGS)

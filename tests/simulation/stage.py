@@ -11,7 +11,6 @@ from partita.runtime.requests import Reply, Request
 from partita.store.facts import Fact
 from partita.store.sqlite.connection import forget_memory
 from partita.testing.checkers import read_all
-from partita.testing.fate import Fate
 from partita.testing.life import CommitRates, Life, Setting
 from partita.testing.virtual import SimClock, VirtualLoop
 from partita.testing.wire import WireRates
@@ -30,7 +29,7 @@ class Stage:
         self.setting = Setting(
             loop=self.loop,
             clock=self.clock,
-            fate=Fate(1),
+            dice=Random(1),
             app=app,
             place=self.place,
             wire=WireRates(),

@@ -5,23 +5,7 @@ from typing import Annotated
 
 import pytest
 
-from partita import (
-    App,
-    CallFailed,
-    Case,
-    Command,
-    Event,
-    Retry,
-    Service,
-    Waits,
-    Wiring,
-    call,
-    child,
-    saga,
-    step,
-    waits_for,
-    workflow,
-)
+from partita import App, CallFailed, Case, Command, Event, Retry, Service, call, child, saga, step, workflow
 from partita.runtime.requests import Request
 from partita.store.facts import Closed, Handled, Published, Withdrawn
 from tests.simulation.stage import Stage, play
@@ -31,14 +15,6 @@ RideId = Annotated[str, Case("ride")]
 
 
 class Booked(Event, external="the traveller"):
-    trip_id: TripId
-
-
-class PassportShown(Event, external="the traveller"):
-    trip_id: TripId
-
-
-class Departed(Event, ends="done"):
     trip_id: TripId
 
 
@@ -114,21 +90,6 @@ async def hike(trip: Booked) -> str:
     except CallFailed as why:
         return f"stayed: {why}"
     return "travelled"
-
-
-by_letter = Wiring("by letter")
-
-
-@by_letter.on(Booked, service=bank)
-async def ask_for_passport(event: Booked) -> Waits:
-    """Takes a while to ask for what may be there by then."""
-    await asyncio.sleep(2)
-    return waits_for(PassportShown, within="1d", who="the traveller")
-
-
-@by_letter.on(PassportShown, service=bank)
-async def see_off(event: PassportShown) -> Departed:
-    return Departed(trip_id=event.trip_id)
 
 
 @workflow
@@ -314,16 +275,3 @@ def test_a_request_that_meets_a_death_is_unknown() -> None:
         assert [group.state for group in stage.life.store.work.list_groups()] == ["paused"]
 
     play(App("trips", services=[bank], workflows=[travel]), scene)
-
-
-def test_what_came_while_a_handler_made_up_its_mind_to_wait_for_it_is_not_waited_for() -> None:
-    async def scene(stage: Stage) -> None:
-        await stage.client.emit(Booked(trip_id="t"))
-        await stage.client.emit(PassportShown(trip_id="t"))
-        await stage.settle(10.0)
-
-        where = stage.find_where("trip:t")
-        assert where is not None
-        assert (where.verdict, where.waiting_for) == ("done", ())
-
-    play(App("trips", services=[bank], wiring=[by_letter]), scene)
