@@ -19,7 +19,7 @@ from partita.orchestration.run import Ended, LiveRun, Raised
 from partita.orchestration.step import step
 from partita.orchestration.workflow import Workflow, workflow
 from partita.store.facts import Handled, Received, Started
-from tests.unit.orchestration.driver import Driver
+from tests.unit.orchestration.driver import US, Driver
 from tests.unit.orchestration.words import (
     CATALOG,
     Cancelled,
@@ -558,3 +558,24 @@ async def test_what_comes_after_the_end_changes_nothing() -> None:
 
     assert run.value == 1
     assert not isinstance(run.live.outcome, Raised)
+
+
+async def test_what_comes_after_the_instant_at_which_a_run_failed_moves_no_task_of_it() -> None:
+    went_on: list[str] = []
+
+    @workflow
+    async def hasty(order: OrderPlaced) -> None:
+        async def beside() -> None:
+            await note("beside")
+            went_on.append("beside")
+
+        asyncio.get_running_loop().create_task(beside())
+        await asyncio.sleep(5)
+        raise ValueError("the bug")
+
+    run = Driver(hasty)
+    run.now += 6 * US  # the step's answer is met by a run that has slept too long
+    run.stepped("beside#1/note#1", "noted")
+
+    assert went_on == []
+    assert run.live.last_step is None
