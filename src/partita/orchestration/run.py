@@ -170,7 +170,7 @@ class LiveRun:
         due = max(at, body.due) if isinstance(body, Fired) else at
         if self._loop.move_to(due):
             self._drain()
-            if self._outcome is not None:  # The run was over before this fact came: no task of it goes on.
+            if self.outcome is not None:  # The run was over before this fact came: no task of it goes on.
                 return
         self._deliver(body, message, run_n)
         self._drain()
