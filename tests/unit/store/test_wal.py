@@ -65,6 +65,26 @@ def test_a_log_torn_by_a_power_cut_is_no_loss(tmp_path: Path) -> None:
         assert lost == 0
 
 
+def test_a_log_begun_anew_and_torn_is_no_loss(tmp_path: Path) -> None:
+    """What lies behind its end are commits of the log before it, and they are home."""
+    path = tmp_path / "whole.db"
+    connection = apsw.Connection(str(path))
+    for pragma in ("journal_mode=wal", "synchronous=full", "wal_autocheckpoint=0"):
+        connection.execute(f"pragma {pragma}").fetchall()
+    connection.execute("create table t (body)")
+    for _ in range(COMMITS):
+        connection.execute("insert into t values (?)", ("x" * 3_000,))
+    connection.execute("pragma wal_checkpoint(restart)").fetchall()
+    old = log_path(path).read_bytes()
+    connection.execute("insert into t values ('new')")
+    file, new = path.read_bytes(), log_path(path).read_bytes()
+    connection.close()
+    assert len(new) == len(old)
+
+    _left, lost = look(tmp_path, file, new[:32] + old[32:])
+    assert lost == 0
+
+
 async def test_a_store_that_lost_commits_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     async with opened(path) as desk:

@@ -14,6 +14,8 @@ from partita.store.sqlite.connection import APPLICATION_ID
 READABLE_FROM = 1
 """The oldest format whose readers understand what this version writes."""
 
+IF_BROKEN = "Check the file's permissions; if it is broken, keep a copy of it and restore the last backup."
+
 _SELECT_META = "select value from meta where key = ?"
 _SET_META = "insert into meta (key, value) values (?, ?) on conflict (key) do update set value = excluded.value"
 _COUNT_TABLES = "select count(*) from sqlite_schema where type = 'table' and name not like 'sqlite_%'"
@@ -40,16 +42,21 @@ def read_format(connection: apsw.Connection, *, name: str) -> int:
     except apsw.NotADBError as error:
         raise StoreError(f"store {name}: not an SQLite file\nName another file; this one is left as it was.") from error
     except apsw.Error as error:
-        raise StoreError(
-            f"store {name}: cannot be read ({error})\nRun `partita doctor`, and check the file's permissions."
-        ) from error
+        raise _unreadable(name, error) from error
     if mark == 0 and tables == 0:
         return 0
     if mark != APPLICATION_ID:
         raise StoreError(
             f"store {name}: an SQLite database of another application\nName another file; this one is left as it was."
         )
-    return _refuse_newer(connection, name=name)
+    try:
+        return _refuse_newer(connection, name=name)
+    except (apsw.Error, ValueError) as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> StoreError:
+    return StoreError(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
 
 
 def _refuse_newer(connection: apsw.Connection, *, name: str) -> int:

@@ -17,7 +17,7 @@ from partita.store.port import Projection, Unit
 from partita.store.sqlite.connection import Rows, is_memory, open_connection, set_durable
 from partita.store.sqlite.lanes import InlineLane, Lane, OnStopped, ThreadLane
 from partita.store.sqlite.lock import StoreLock, hold
-from partita.store.sqlite.migrate import find_meta, migrate, read_format, set_meta
+from partita.store.sqlite.migrate import IF_BROKEN, find_meta, migrate, read_format, set_meta
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
 from partita.store.sqlite.writer import Executor, Faults
@@ -133,9 +133,11 @@ def open_store(
             lane = InlineLane(executor, limits=limits, on_stopped=on_stopped)
         else:
             lane = ThreadLane(executor, limits=limits, on_stopped=on_stopped)
-    except BaseException:
+    except BaseException as error:
         if lock:
             lock.release()
+        if isinstance(error, apsw.Error):
+            raise StoreError(f"store {place}: cannot be read ({error})\n{IF_BROKEN}") from error
         raise
     return SqliteStore(executor, lane, reader, clean=clean, lock=lock)
 
@@ -156,7 +158,9 @@ def _hold(path: Path, clock: Clock) -> StoreLock:
 
 def _look(path: Path) -> None:
     """Refuse a file that is not ours, or that has lost something, before it is opened for writing and so changed."""
-    connection = open_connection(path, readonly=True)
+    # One that died while it was being made has a journal, and may be read only when that has been rolled back.
+    born = not path.with_name(f"{path.name}-journal").exists()
+    connection = open_connection(path, readonly=born)
     try:
         if read_format(connection, name=str(path)) == 0:
             return

@@ -18,6 +18,8 @@ _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 MAGIC = (0x377F0682, 0x377F0683)
 
+Salt = tuple[int, int]
+
 _VALID_FRAMES = "pragma wal_checkpoint(noop)"
 """Folds nothing back; says how many frames of the log SQLite takes for good."""
 
@@ -33,23 +35,28 @@ def count_lost(connection: apsw.Connection, path: Path) -> int:
     The log is read before SQLite is asked: a commit that another process makes meanwhile is not taken for lost.
     """
     log = log_path(path)
-    frames = _list_frames(log) if log.exists() else []
+    salt, frames = _list_frames(log) if log.exists() else (None, [])
     if not frames:
         return 0
     valid = int(select(connection, _VALID_FRAMES)[0][1])
-    salt = frames[min(max(valid - 1, 0), len(frames) - 1)][1]
+    # A log that was begun anew has a salt of its own: what lies behind its end is of the one before, and home already.
+    salt = salt or frames[min(max(valid - 1, 0), len(frames) - 1)][1]
     commits = sum(1 for commit, salt_of in frames[max(valid, 0) :] if commit and salt_of == salt)
     return max(0, commits - 1)  # one may be the torn end that nobody was told of
 
 
-def _list_frames(log: Path) -> list[tuple[bool, tuple[int, int]]]:
-    """Of each frame, whether it ends a commit, and its salt: the heads only, one read each."""
-    frames: list[tuple[bool, tuple[int, int]]] = []
+def _list_frames(log: Path) -> tuple[Salt | None, list[tuple[bool, Salt]]]:
+    """The salt that a whole head of the log says, and of each frame whether it ends a commit, and its salt.
+
+    Heads only, one read each.
+    """
+    frames: list[tuple[bool, Salt]] = []
     with log.open("rb") as file:
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
-            return frames
-        magic, _version, page, *_rest = _HEADER.unpack(head)
+            return None, frames
+        magic, _version, page, _turn, *salt, sum1, sum2 = _HEADER.unpack(head)
+        whole = magic in MAGIC and _checksum(head[:24], big_endian=magic == MAGIC[1]) == (sum1, sum2)
         if magic not in MAGIC or not 512 <= page <= 65536:
             page = 4096  # a broken header: our pages have this size
         at = _HEADER.size
@@ -58,4 +65,14 @@ def _list_frames(log: Path) -> list[tuple[bool, tuple[int, int]]]:
             frames.append((bool(number and size_after_commit), (salt1, salt2)))
             at += _FRAME.size + page
             file.seek(at)
-    return frames
+    return (salt[0], salt[1]) if whole else None, frames
+
+
+def _checksum(head: bytes, *, big_endian: bool) -> tuple[int, int]:
+    """SQLite's checksum of a log's head; its words lie in the order that the magic number names."""
+    first = second = 0
+    words = struct.unpack(f"{'>' if big_endian else '<'}6I", head)
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
