@@ -112,6 +112,8 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     point: str = ""
     """Where it kills itself."""
     nth: int = 1
+    pages: int = 0
+    """The log is folded back as soon as it has so many."""
     plant: str = ""
     """What is to be wrong with it."""
 
@@ -332,6 +334,8 @@ def be(life: Life) -> None:
     try:
         if life.plant:
             plant(life.plant)
+        if life.pages:
+            points.fold_back_every(life.pages)
         if life.point:
             points.arm(life.point, life.nth, World.folder / KILLED)
         asyncio.run(live(life))

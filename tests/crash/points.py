@@ -106,21 +106,26 @@ def _mid_eviction() -> None:
     _wrap(Roster, "close", before="mid-eviction", after="mid-eviction", inside="eviction")
 
 
-def _in_checkpoint() -> None:
+def fold_back_every(pages: int) -> None:
+    """Let this process fold the log back far earlier than it would, so that little runs do it too."""
     original = store.set_durable
 
     def set_durable(connection: apsw.Connection) -> None:
         original(connection)
-        connection.execute(f"pragma wal_autocheckpoint={CHECKPOINT_PAGES}").fetchall()
+        connection.execute(f"pragma wal_autocheckpoint={pages}").fetchall()
 
     store.set_durable = set_durable
+
+
+def _in_checkpoint() -> None:
+    fold_back_every(CHECKPOINT_PAGES)
     _Armed.keeps.enter_context(disk.watched(disk.Disk(_at_home)))
 
 
 def _at_home(act: disk.Act) -> None:
     """In WAL mode a checkpoint writes to the file itself, and nothing else does."""
     if act.what == "write" and act.name == "shop.db":
-        passing("in checkpoint")
+        passing(CHECKPOINT)
 
 
 def _nothing() -> None:
@@ -131,6 +136,7 @@ SENDING = "in recovery: sending"
 CLAIMING = "in recovery: claiming"
 REBUILDING = "in recovery: rebuilding"
 MIGRATION = "in migration"
+CHECKPOINT = "in checkpoint"
 EVICTION = "mid-eviction"
 ANSWERING = "while answering another process"
 ANSWERED = "after the answer"
@@ -152,7 +158,7 @@ POINTS: dict[str, Callable[[], None]] = {
     SENDING: _in_recovery(SENDING),
     CLAIMING: _at_claims,
     REBUILDING: lambda: _wrap(RunExecutor, "_rebuild", before=REBUILDING, after=REBUILDING),
-    "in checkpoint": _in_checkpoint,
+    CHECKPOINT: _in_checkpoint,
     EVICTION: _mid_eviction,
     ANSWERING: lambda: _wrap(door, "_send", before=ANSWERING),
 }

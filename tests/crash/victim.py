@@ -86,6 +86,7 @@ class Victim:
     folder: Path
     form: str
     plant: str = ""
+    pages: int = 0
     orders: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
     last_s: float = 0.0
@@ -165,6 +166,7 @@ class Victim:
             elsewhere=elsewhere,
             point=point,
             nth=nth,
+            pages=self.pages,
             plant=self.plant,
         )
 

@@ -76,10 +76,16 @@ def find_holder(path: Path) -> Holder | None:
 
 
 def examine(path: Path) -> list[Finding]:
-    """Look a store over: file, format, lock, disk, pages, chain."""
+    """Look a store over: file, format, lock, disk, pages, chain, tables."""
     from partita.store.sqlite import doctor
 
-    return doctor.examine(path)
+    return doctor.examine(path, _projecting)
+
+
+def _projecting(trail: TrailReader) -> CaseProjection:
+    shelf = Shelf()
+    shelf.trail = trail
+    return CaseProjection(shelf.get)
 
 
 def embedded() -> Transport:

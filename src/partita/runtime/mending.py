@@ -203,7 +203,7 @@ class Mending:
         draft, given_up = Draft(), list[tuple[int, ObligationRow]]()
         if request.op == "pause":
             draft.write(SET_GROUP, group, "paused", now, request.by)
-            draft.say(GroupPaused(group=group, by=request.by), case=None)
+            draft.say(GroupPaused(group=group, by=request.by), case=None, at=now)
             self._dispatch.lanes.pause(group)
         elif request.op == "resume":
             draft.write(CLEAR_GROUP, group)
@@ -246,7 +246,7 @@ class Mending:
             self._dispatch.drop(row.message, group)
         draft.write(RETIRE_OBLIGATIONS, group)
         draft.write(SET_GROUP, group, "retired", now, request.by)
-        draft.say(GroupRetired(group=group, closed=len(rows), by=request.by), case=None)
+        draft.say(GroupRetired(group=group, closed=len(rows), by=request.by), case=None, at=now)
         return given_up
 
 

@@ -28,7 +28,7 @@ def named(findings: list[Finding]) -> dict[str, Finding]:
 async def test_a_store_that_is_well_is_said_to_be(store: Path) -> None:
     findings = examine(store)
 
-    assert [finding.name for finding in findings] == ["file", "format", "lock", "disk", "pages", "chain"]
+    assert [finding.name for finding in findings] == ["file", "format", "lock", "disk", "pages", "chain", "tables"]
     assert [finding for finding in findings if not finding.well] == []
     assert named(findings)["format"].facts["app"] == "shop"
     assert named(findings)["chain"].facts == {"facts": 1, "broken_at": None}
@@ -92,3 +92,28 @@ def test_a_store_of_a_newer_format_is_refused_with_the_remedy(
 
     assert run(["doctor", "--store", str(path)]) == 70
     assert capsys.readouterr().err.splitlines()[1].startswith("Install the newer version")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("update meta set value = '7' where key = 'clean'", "closed cleanly"),
+        ("insert into grp values ('card', 'paused', 1, 'x')", "group card"),
+        ("insert into request values ('k', 1)", "request k"),
+        ("insert into message values ('m', x'00', 1)", "message 'm'"),
+        ("drop view fact", "view fact"),
+        (
+            "insert into obligation (message, grp, type, seq, position, state) values ('m', 'g', 'T', 1, 1, 'open')",
+            "g of m",
+        ),
+    ],
+)
+def test_a_row_that_no_fact_comes_to_is_named(store: Path, change: str, said: str) -> None:
+    connection = apsw.Connection(str(store))
+    connection.execute(change).fetchall()
+    connection.close()
+
+    tables = named(examine(store))["tables"]
+    assert not tables.well
+    assert said in tables.said
+    assert "backup" in tables.remedy

@@ -69,8 +69,10 @@ def find_break(facts: Rows, names: Names, *, from_seq: int) -> int | None:
     return None
 
 
-def _digest(codec: int, stored: bytes) -> bytes | None:
-    """The digest of a stored body; None where it can no longer be read."""
+def _digest(codec: int, stored: bytes | str) -> bytes | None:
+    """The digest of a stored body; None where it can no longer be read, or is not even of the type that was written."""
+    if isinstance(stored, str):
+        return None
     try:
         return stored if codec == CODEC_ERASED else digest_of(unpack(codec, stored))
     except StoreError:

@@ -1,39 +1,52 @@
 """The doctor: a store's file, format, lock and disk, looked at from outside while anybody may be writing.
 
-Nothing is written and no lock is taken. The whole file is read once: its pages by SQLite's own check, its trail by the
-hash chain.
+Nothing is written and no lock is taken. The whole file is read, as it is at one moment: its pages and indexes by
+SQLite's own check, its trail by the hash chain, everything beside the trail by what the facts come to. Users' tables
+are looked at as pages only: what should stand in them nobody else knows.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 
-from partita.clock import to_rfc3339
+from partita.clock import SystemClock, to_rfc3339
+from partita.errors import one_line
+from partita.store.audit import Shelves, audit
 from partita.store.health import Finding
+from partita.store.port import Projection, TrailReader
+from partita.store.sqlite.bookkeeping import check_bookkeeping
 from partita.store.sqlite.chain import find_break
 from partita.store.sqlite.connection import Rows, open_connection
 from partita.store.sqlite.lock import find_holder, lock_path
 from partita.store.sqlite.migrate import find_meta, list_migrations, read_format
 from partita.store.sqlite.names import Names
+from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
 
+Projecting = Callable[[TrailReader], Projection]
+"""Makes the projection that folds a store's cases, which needs that store's topologies."""
+
+SAID_MAX = 3
 FREE_BYTES_MIN = 200 * 1_048_576
 LOG_BYTES_MAX = 256 * 1_048_576
 """A log that has grown this far is being kept from folding back by a reader that does not let go."""
 
 
-def examine(path: Path) -> list[Finding]:
-    """Look a store over. Raises StoreError where there is none, or none that this version can read."""
+def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
+    """Look a store over; its tables too, where `projecting` says how cases are folded.
+
+    Raises StoreError where there is none, or none that this version can read.
+    """
     connection = open_connection(path, readonly=True)
     try:
         found = read_format(connection, name=str(path))
         findings = [_file(path, connection), _format(connection, found), _lock(path, connection), _disk(path)]
-        return [*findings, *(_trail(connection) if found else ())]
+        return [*findings, *(_contents(connection, projecting) if found else ())]
     finally:
         connection.close()
 
@@ -120,19 +133,39 @@ def _disk(path: Path) -> Finding:
     )
 
 
-def _trail(connection: apsw.Connection) -> Iterator[Finding]:
+def _contents(connection: apsw.Connection, projecting: Projecting | None) -> Iterator[Finding]:
+    """Pages, chain and tables, one after the other: what stands on something broken is not looked at."""
+    broken: int | None = None
     try:
-        wrong = [str(row[0]) for row in connection.execute("pragma quick_check(5)") if row[0] != "ok"]
+        connection.execute("begin")  # as it is at this moment, whoever writes meanwhile
+        wrong = [str(row[0]) for row in connection.execute("pragma integrity_check(5)") if row[0] != "ok"]
         rows = Rows(connection)
-        broken = find_break(rows, Names(rows), from_seq=1)
         count = int(rows.select("select coalesce(max(seq), 0) from trail")[0][0])
-    except apsw.Error as error:
-        yield Finding(name="pages", well=False, said=str(error), remedy=_RESTORE)
+        broken = find_break(rows, Names(rows), from_seq=1)
+    except Exception as error:  # noqa: BLE001 - broken rows are read as anything, and break whatever reads them
+        yield Finding(name="pages", well=False, said=f"they can't be read: {one_line(error)}", remedy=_RESTORE)
         return
     yield Finding(name="pages", well=not wrong, said="; ".join(wrong) or "whole", remedy=_RESTORE if wrong else "")
     said = f"{count:,} facts, unbroken" if broken is None else f"broken at fact {broken}: somebody changed the trail"
     facts: dict[str, int | str | None] = {"facts": count, "broken_at": broken}
     yield Finding(name="chain", well=broken is None, said=said, remedy="" if broken is None else _RESTORE, facts=facts)
+    if projecting is not None and broken is None and not wrong:
+        yield _tables(connection, projecting)
+
+
+def _tables(connection: apsw.Connection, projecting: Projecting) -> Finding:
+    rows = Rows(connection)
+    trail = SqliteTrail(rows)
+    projection = projecting(trail)
+    cases = SqliteCases(rows, clock=SystemClock(), projection=projection)
+    try:
+        wrong = [*check_bookkeeping(connection, trail), *audit(Shelves(trail, SqliteWork(rows), cases), projection)]
+    except Exception as error:  # noqa: BLE001 - as above
+        wrong = [f"they can't be read: {type(error).__name__}: {one_line(error)}"]
+    said = "as the facts say" if not wrong else "; ".join(wrong[:SAID_MAX])
+    more = f"; and {len(wrong) - SAID_MAX} more" if len(wrong) > SAID_MAX else ""
+    facts: dict[str, int | str | None] = {"differences": len(wrong)}
+    return Finding(name="tables", well=not wrong, said=said + more, remedy=_RESTORE if wrong else "", facts=facts)
 
 
 _RESTORE = "Stop the engine, keep a copy of this file, and restore the last backup."

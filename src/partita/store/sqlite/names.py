@@ -98,6 +98,7 @@ class Names:
 
     def _name(self, sql: str, number: int) -> str:
         rows = self._rows.select(sql, number)
-        assert rows, f"number {number} stands in the trail and has no name: {sql}"
+        if not rows:
+            raise StoreError(f"number {number} stands in the trail and has no name: {sql}\nRun: partita doctor")
         name: str = rows[0][0]
         return name
