@@ -368,7 +368,9 @@ def test_a_page_that_is_broken_is_not_well(store: Path) -> None:
 def test_every_page_that_is_wrong_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong:
         def execute(self, sql: str) -> list[tuple[str]]:
-            assert sql == "pragma quick_check(5)"
+            if sql == "begin":
+                return []
+            assert sql == "pragma integrity_check(5)"
             return [("ok",), ("page 3 is broken",), ("page 4 is broken",)]
 
     monkeypatch.setattr(doctor, "Rows", lambda _connection: Counted())
@@ -378,7 +380,7 @@ def test_every_page_that_is_wrong_is_told(store: Path, monkeypatch: pytest.Monke
         def select(self, _sql: str) -> list[tuple[int]]:
             return [(12,)]
 
-    pages, chain = doctor._trail(Wrong())  # type: ignore[arg-type]
+    pages, chain = doctor._contents(Wrong(), None)  # type: ignore[arg-type]
     assert pages == Finding(name="pages", well=False, said="page 3 is broken; page 4 is broken", remedy=RESTORE)
     assert chain == Finding(name="chain", well=True, said="12 facts, unbroken", facts={"facts": 12, "broken_at": None})
 
@@ -388,5 +390,7 @@ def test_a_trail_that_can_not_be_read_is_told_as_broken_pages() -> None:
         def execute(self, _sql: str) -> None:
             raise apsw.CorruptError("database disk image is malformed")
 
-    (pages,) = doctor._trail(Unreadable())  # type: ignore[arg-type]
-    assert pages == Finding(name="pages", well=False, said="database disk image is malformed", remedy=RESTORE)
+    (pages,) = doctor._contents(Unreadable(), None)  # type: ignore[arg-type]
+    assert pages == Finding(
+        name="pages", well=False, said="they can't be read: database disk image is malformed", remedy=RESTORE
+    )

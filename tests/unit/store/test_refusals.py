@@ -123,7 +123,8 @@ def test_a_database_that_is_locked_up(tmp_path: Path) -> None:
     reader = apsw.Connection(str(path))
 
     assert said(lambda: read_format(reader, name="x")) == (
-        "store x: cannot be read (database is locked)\nRun `partita doctor`, and check the file's permissions."
+        "store x: cannot be read (database is locked)\n"
+        "Run `partita doctor`, and check the file's permissions; if it is broken, restore the last backup."
     )
     holder.close()
 

@@ -14,7 +14,7 @@ from partita.store.sqlite.connection import APPLICATION_ID
 READABLE_FROM = 1
 """The oldest format whose readers understand what this version writes."""
 
-IF_BROKEN = "Check the file's permissions; if it is broken, keep a copy of it and restore the last backup."
+IF_BROKEN = "Run `partita doctor`, and check the file's permissions; if it is broken, restore the last backup."
 
 _SELECT_META = "select value from meta where key = ?"
 _SET_META = "insert into meta (key, value) values (?, ?) on conflict (key) do update set value = excluded.value"
