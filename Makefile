@@ -42,7 +42,7 @@ mutate: $(MUTATION) ## how many small lies in a room a test notices [ROOM=store|
 bench: $(LIBRARY) ## measure; prints JSON [ARGS=...]
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
-simulate: $(LIBRARY) ## seeded runs of the whole system [SEEDS=count FIRST=seed | SEED=one: its trace alone]
+simulate: $(LIBRARY) ## seeded runs of the whole system [SEEDS=count FIRST=seed | SEED=one ARGS=--shrink]
 	@$(BIN)/python -m partita.testing.simulate \
 		$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(ARGS)
 

@@ -11,6 +11,7 @@ from partita.runtime.requests import Reply, Request
 from partita.store.facts import Fact
 from partita.store.sqlite.connection import forget_memory
 from partita.testing.checkers import read_all
+from partita.testing.fate import Fate
 from partita.testing.life import CommitRates, Life, Setting
 from partita.testing.virtual import SimClock, VirtualLoop
 from partita.testing.wire import WireRates
@@ -23,13 +24,14 @@ class Stage:
 
     def __init__(self, app: App) -> None:
         self.loop = VirtualLoop()
+        self.loop.set_exception_handler(lambda _loop, context: self.wrong.append(str(context)))
         self.clock = SimClock(self.loop, Random(1))
         self.place = f"memory:stage-{next(_names)}"
         self.wrong: list[str] = []
         self.setting = Setting(
             loop=self.loop,
             clock=self.clock,
-            dice=Random(1),
+            fate=Fate(1),
             app=app,
             place=self.place,
             wire=WireRates(),

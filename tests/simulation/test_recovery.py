@@ -5,7 +5,23 @@ from typing import Annotated
 
 import pytest
 
-from partita import App, CallFailed, Case, Command, Event, Retry, Service, call, child, saga, step, workflow
+from partita import (
+    App,
+    CallFailed,
+    Case,
+    Command,
+    Event,
+    Retry,
+    Service,
+    Waits,
+    Wiring,
+    call,
+    child,
+    saga,
+    step,
+    waits_for,
+    workflow,
+)
 from partita.runtime.requests import Request
 from partita.store.facts import Closed, Handled, Published, Withdrawn
 from tests.simulation.stage import Stage, play
@@ -15,6 +31,14 @@ RideId = Annotated[str, Case("ride")]
 
 
 class Booked(Event, external="the traveller"):
+    trip_id: TripId
+
+
+class PassportShown(Event, external="the traveller"):
+    trip_id: TripId
+
+
+class Departed(Event, ends="done"):
     trip_id: TripId
 
 
@@ -92,6 +116,33 @@ async def hike(trip: Booked) -> str:
     return "travelled"
 
 
+shop = Service("shop")
+by_card = Wiring("by card")
+
+
+@by_card.on(PassportShown, service=shop)
+async def order(event: PassportShown) -> Pay:
+    await asyncio.sleep(2)
+    return Pay(trip_id=event.trip_id)
+
+
+by_letter = Wiring("by letter")
+
+
+@by_letter.on(Booked, service=bank)
+async def ask_for_passport(event: Booked) -> Waits:
+    """Takes a while to ask for what may be there by then."""
+    await asyncio.sleep(2)
+    return waits_for(PassportShown, within="1d", who="the traveller")
+
+
+@by_letter.on(PassportShown, service=bank)
+async def see_off(event: PassportShown) -> Departed:
+    if world.deadly:
+        raise RuntimeError("nobody is there yet")
+    return Departed(trip_id=event.trip_id)
+
+
 @workflow
 async def ride_along(ride: Ride) -> str:
     await asyncio.sleep(60)
@@ -101,6 +152,12 @@ async def ride_along(ride: Ride) -> str:
 @workflow(starts_on=Booked)
 async def tour(trip: Booked) -> str:
     return await child(ride_along, Ride(ride_id=trip.trip_id))
+
+
+@workflow(starts_on=Booked)
+async def rest(trip: Booked) -> str:
+    await asyncio.sleep(60)
+    return "rested"
 
 
 @workflow(starts_on=Booked)
@@ -275,3 +332,79 @@ def test_a_request_that_meets_a_death_is_unknown() -> None:
         assert [group.state for group in stage.life.store.work.list_groups()] == ["paused"]
 
     play(App("trips", services=[bank], workflows=[travel]), scene)
+
+
+def test_what_came_while_a_handler_made_up_its_mind_to_wait_for_it_is_not_waited_for() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.client.emit(PassportShown(trip_id="t"))
+        await stage.settle(10.0)
+
+        where = stage.find_where("trip:t")
+        assert where is not None
+        assert (where.verdict, where.waiting_for) == ("done", ())
+
+    play(App("trips", services=[bank], wiring=[by_letter]), scene)
+
+
+def test_a_request_that_is_made_again_does_not_take_the_timer_of_a_run_that_was_let_go() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.client.emit(Booked(trip_id="t"), key="k")
+        await asyncio.sleep(1)
+        assert stage.life.evict() == 1
+        await stage.client.emit(Booked(trip_id="t"), key="k")
+        await stage.settle(61.0)
+
+        assert returned(stage, "rest/trip:t/1") == b'"rested"'
+
+    play(App("trips", services=[bank], workflows=[rest]), scene)
+
+
+def test_a_child_whose_workflow_is_not_in_the_app_waits_for_one_that_has_it() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(61.0)
+        await stage.stop()
+        stage.setting.app = App("trips", services=[bank], workflows=[tour, ride_along])
+        await stage.start()
+        await stage.settle(61.0)
+
+        assert returned(stage, "tour/trip:t/1") == b'"t"'
+
+    play(App("trips", services=[bank], workflows=[tour]), scene)
+
+
+def test_what_is_published_in_one_batch_is_handled_in_its_order_whoever_publishes_it() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage = stage
+        await stage.client.emit(PassportShown(trip_id="t"))
+        await asyncio.sleep(1.9)  # its handler is about to end
+        stage.life.stall(5.0)
+        asking = asyncio.create_task(stage.client.send(Pay(trip_id="t"), key="k"))  # noqa: TID251 - a client's own
+        await stage.settle(20.0)
+        await asking
+
+        handled = [fact.body.message for fact in stage.facts() if isinstance(fact.body, Handled)]
+        sent = [fact.body.id for fact in stage.facts() if isinstance(fact.body, Published)]
+        assert len(sent) == 3
+        assert handled == sent
+
+    play(App("trips", services=[bank, shop], wiring=[by_card]), scene)
+
+
+def test_what_died_before_its_group_waited_for_it_ends_the_wait_when_it_is_redriven() -> None:
+    async def scene(stage: Stage) -> None:
+        world.deadly = True
+        await stage.client.emit(PassportShown(trip_id="t"))
+        await stage.settle(300.0)
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(10.0)
+        world.deadly = False
+        await stage.client.ask(Request(op="redrive", key="r", case="trip:t"))
+        await stage.settle(10.0)
+
+        where = stage.find_where("trip:t")
+        assert where is not None
+        assert (where.verdict, where.waiting_for) == ("done", ())
+
+    play(App("trips", services=[bank], wiring=[by_letter]), scene)

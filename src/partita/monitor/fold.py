@@ -181,6 +181,8 @@ def _handled(state: CaseState, fact: Fact, body: facts.Handled, chart: Chart) ->
     state.owed.pop(f"{body.message} {body.group}", None)
     if body.step is not None and fact.run is not None:
         _forget_step(state, fact.run, body.step)
+    if state.waits and body.outcome != "failed":  # What died before its group waited for it may be handled after that.
+        state.waits = [wait for wait in state.waits if wait.group != body.group or body.type not in wait.types]
     if body.waits and body.case == state.case:
         for wait in body.waits:
             state.waits.append(CaseWait(wait.types, fact.at, wait.until, wait.who, body.group))

@@ -186,8 +186,8 @@ class Executor:
 
     # A turn.
 
-    def pump(self, cell: Cell) -> None:
-        if self._stopped or cell.unanswered or not (cell.inbox or cell.pending or cell.stale):
+    def pump(self, cell: Cell | None) -> None:
+        if cell is None or self._stopped or cell.unanswered or not (cell.inbox or cell.pending or cell.stale):
             return
         at = cell.used_at = self._around.clock.now_us()
         if cell.status != "open":
@@ -416,7 +416,7 @@ class Executor:
             if isinstance(body, Stepped):
                 continue  # of most turns, all there is
             if isinstance(body, Started) and fact.run not in {None, cell.run}:
-                self.pump(self.roster.get(str(fact.run)))
+                self.pump(self.roster.find_or_load(str(fact.run)))
             elif isinstance(body, ChildEnded) and fact.run is not None:
                 self.named(fact.run, answer.recorded[index], body)
             elif isinstance(body, Returned | Incident) and fact.run == cell.run:

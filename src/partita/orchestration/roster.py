@@ -121,7 +121,8 @@ class Roster:
         """Let a run go altogether; another one of its name stays."""
         self.close(cell)
         if self._cells.get(cell.run) is cell:
-            self._wakes.pop(cell.run, None)
+            if not cell.new:  # One that never began has none: it would be that of the run whose name it took.
+                self._wakes.pop(cell.run, None)
             del self._cells[cell.run]
 
     def close_all(self) -> None:

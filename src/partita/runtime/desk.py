@@ -165,10 +165,7 @@ class Desk:
         publish(draft, self._book, message, message_id=message_id, origin=origin)
         answer = await self._start_along(draft, message)
         if answer is None or (isinstance(answer, Refusal) and answer.why == "known run"):
-            answer = await commit(self._world.store, draft)
-            if isinstance(answer, Accepted):
-                for owed in draft.relayed(answer):
-                    self._world.transport.send(owed)
+            answer = await commit(self._world.store, draft, send=self._world.transport.send)
         if isinstance(answer, Accepted):
             reply = Reply(status="accepted", key=request.key, id=message_id, case=case)
         else:

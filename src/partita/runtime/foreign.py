@@ -52,12 +52,8 @@ class Foreign:
             return await self._quarantine(raw, one_line(error, LIMITS.error_text_max))
         draft = Draft()
         self.write(draft, envelope, message)
-        answer = await commit(self._world.store, draft)
-        if isinstance(answer, Accepted):
-            for owed in draft.relayed(answer):
-                self._world.transport.send(owed)
-            return answer, ""
-        if isinstance(answer, Lost):
+        answer = await commit(self._world.store, draft, send=self._world.transport.send)
+        if isinstance(answer, Accepted | Lost):
             return answer, ""
         return await self._known(raw, envelope, message)
 

@@ -103,18 +103,17 @@ class Mending:
             self._read_again(draft, fact.body)
         else:
             draft.write(REOPEN_OBLIGATION, row.message, row.group, must="not dead", fact=index)
-        answer = await commit(self._world.store, draft)
-        if not isinstance(answer, Accepted):
-            return answer
-        for owed in draft.relayed(answer):
-            self._world.transport.send(owed)
-        if not isinstance(fact.body, Quarantined):
+
+        def send_again(answer: Accepted) -> None:
+            if isinstance(fact.body, Quarantined):
+                return
             owed = owed_from(fact, row.group, row)
             owed.position, owed.state, owed.attempts, owed.claims = answer.recorded[index].seq, "open", 0, 0
             owed.late, owed.due_at = True, 0
             self._dispatch.lanes.unblock(owed.lane)
             self._world.transport.send(owed)
-        return answer
+
+        return await commit(self._world.store, draft, send=self._world.transport.send, accepted=send_again)
 
     def _read_again(self, draft: Draft, body: Quarantined) -> None:
         try:

@@ -161,6 +161,8 @@ def check_order(facts: Sequence[Fact], topology: Topology) -> Iterator[str]:
     """What one group owes for one case is tried and closed in the order in which it came to be owed.
 
     A delayed message has no place in that order, and a dead one stands in nobody's way but where its edge says `hold`.
+    What is handled in the very unit that publishes it took its place when that unit was decided, before it was written:
+    a reaction's own command, and the start of a run.
     """
     held = {(group.name, edge.type) for group in topology.groups for edge in group.edges if edge.hold}
     lanes: dict[tuple[str, str], dict[str, int]] = {}
@@ -178,7 +180,10 @@ def check_order(facts: Sequence[Fact], topology: Topology) -> Iterator[str]:
         lane = lanes.setdefault((group, case), {})
         position = lane.get(message)
         earlier = [seq for seq in lane.values() if position is not None and seq < position]
-        if earlier and not isinstance(body, Withdrawn | Discarded | Redriven):
+        covered = (isinstance(body, Handled) and body.via is not None) or (
+            isinstance(body, Started) and position == fact.seq - 1
+        )
+        if earlier and not covered and not isinstance(body, Withdrawn | Discarded | Redriven):
             yield (
                 f"fact {fact.seq} ({fact.kind}): {group} took what it owed {case} since fact {position} before what it"
                 f" owed since fact {earlier[0]}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from partita.choreography.service import Wiring
 from partita.errors import Abort, CallFailed, Refused
 from partita.messages.answers import Waits, waits_for
 from partita.orchestration.acts import call, child, publish, receive
 from partita.orchestration.saga import saga
-from partita.orchestration.workflow import workflow
+from partita.orchestration.workflow import Workflow, workflow
 from partita.runtime.app import App
 from partita.store.port import Transaction
 from partita.testing.outside import outside
@@ -45,7 +46,7 @@ from partita.testing.processes import (
     print_label,
     stock,
 )
-from partita.testing.rounds import go_round, rounds
+from partita.testing.rounds import go_round, go_round_before, rounds
 
 # Orchestration.
 
@@ -243,21 +244,22 @@ async def outcome() -> Shipped | ShipmentRefused | None:
 
 
 NAME = "simulated shop"
-FORMS = {
-    "choreography": App(NAME, services=SERVICES, wiring=[by_events]),
-    "orchestration": App(NAME, services=[*SERVICES, rounds], workflows=[fulfil, deliver, go_round]),
-    "hybrid": App(
-        NAME,
-        services=[*SERVICES, rounds],
-        workflows=[fulfil_to_confirmation, go_round],
-        wiring=[after_confirmation],
-    ),
-}
-"""The apps, by form."""
 _REST = [service for service in SERVICES if service.name != "counts"]
-LESSER = {
-    "choreography": App(NAME, services=_REST, wiring=[by_events]),
-    "orchestration": App(NAME, services=[*_REST, rounds], workflows=[fulfil, deliver]),
-    "hybrid": App(NAME, services=[*_REST, rounds], workflows=[fulfil_to_confirmation], wiring=[after_confirmation]),
-}
-"""The same, deployed without one of their groups, and without a workflow: what that owes waits for it to come back."""
+
+
+def _apps(form: str, *, counted: bool = True, walks: tuple[Workflow[Any, Any], ...] = (go_round,)) -> App:
+    services = SERVICES if counted else _REST
+    match form:
+        case "choreography":
+            return App(NAME, services=services, wiring=[by_events])
+        case "orchestration":
+            return App(NAME, services=[*services, rounds], workflows=[fulfil, deliver, *walks])
+        case _:
+            workflows = [fulfil_to_confirmation, *walks]
+            return App(NAME, services=[*services, rounds], workflows=workflows, wiring=[after_confirmation])
+
+
+FORMS = {form: _apps(form) for form in ("choreography", "orchestration", "hybrid")}
+"""The apps, by form."""
+OTHERS = {form: (_apps(form, counted=False, walks=()), _apps(form, walks=(go_round_before,))) for form in FORMS}
+"""The same without one of their groups and a workflow, and before their code was changed."""

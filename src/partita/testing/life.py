@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import Any
 
 from partita.errors import StoreError, one_line
@@ -22,6 +21,7 @@ from partita.runtime.requests import Reply, Request
 from partita.runtime.running import make_tables
 from partita.runtime.world import World
 from partita.store.sqlite.store import SqliteStore, open_store
+from partita.testing.fate import Fate
 from partita.testing.slow import SlowStore
 from partita.testing.virtual import SimClock, VirtualLoop
 from partita.testing.wire import SimulatedTransport, WireRates
@@ -43,7 +43,7 @@ class Setting:
 
     loop: VirtualLoop
     clock: SimClock
-    dice: Random
+    fate: Fate
     app: App
     place: str
     wire: WireRates
@@ -73,7 +73,7 @@ class Life:
         self.engine: Engine
         self.store: SqliteStore
         self.look: Look
-        self.transport = SimulatedTransport(setting.loop, setting.dice, setting.wire, setting.note)
+        self.transport = SimulatedTransport(setting.loop, setting.fate, setting.wire, setting.note)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._has_store = False
         self._slow: SlowStore | None = None
@@ -103,7 +103,7 @@ class Life:
         topology = store.register_topology(self.app.declared.topology)
         shelf.put(topology)
         await make_tables(store, self.app.services)
-        self._slow = SlowStore(store, setting.loop, setting.dice, setting.disk_s)
+        self._slow = SlowStore(store, setting.loop, setting.fate.dice("disk"), setting.disk_s)
         world = World(self._slow, self.transport, setting.clock, self._in_thread, clean=store.clean, poll_s=1.0)
         self.engine = Engine(self.app.declared, topology, world, self.spawn)
         self.look = Look(store.trail, store.work, store.cases, clock=setting.clock, is_running=lambda: True)
@@ -133,9 +133,20 @@ class Life:
         """Evict every run that is idle now."""
         return self.engine.executor.roster.evict_idle(idle_s=0.0) if self.up else 0
 
+    def stall(self, for_s: float) -> None:
+        """Let the disk stand still for so long."""
+        if self._slow is not None:
+            self._slow.stall(for_s)
+
     async def stop(self) -> None:
         """End cleanly, unless it dies on the way."""
-        clean = await self.engine.stop()
+        stopping = self.setting.loop.create_task(self.engine.stop())
+        self._tasks.add(stopping)
+        await asyncio.wait({stopping})
+        self._tasks.discard(stopping)
+        if stopping.cancelled():
+            return
+        clean = stopping.result()
         if self._slow is not None:
             await self._slow.close()
         if self.ended:
@@ -167,15 +178,14 @@ class Life:
 
     def at_commit(self, units: int) -> str:
         """What becomes of a commit."""
-        drawn, rates = self.setting.dice.random(), self.setting.commits
+        rates = self.setting.commits
         for fault, rate in (
             ("lost_before", rates.lost_before),
             ("lost_after", rates.lost_after),
             ("crash_before", rates.crash_before),
             ("crash_after", rates.crash_after),
         ):
-            drawn -= rate
-            if drawn < 0:
+            if self.setting.fate.strikes(fault, "a commit", rate):
                 self.committing = True
                 self.setting.note(fault, f"commit of {units} units")
                 self.committing = False
@@ -188,13 +198,13 @@ class Life:
         """A store that stopped takes its engine down, and that takes a moment."""
         setting = self.setting
         why = f"the store stopped: {str(error).partition(chr(10))[0]}"
-        setting.loop.call_later(setting.dice.random() * 0.1, self.die, why)
+        setting.loop.call_later(setting.fate.number("stop s", "the store") * 0.1, self.die, why)
 
     async def _in_thread(self, act: Callable[[], Any]) -> Any:
-        dice, most = self.setting.dice, self.setting.thread_s
-        await asyncio.sleep(dice.random() * most)
+        fate, most = self.setting.fate, self.setting.thread_s
+        await asyncio.sleep(fate.number("thread s", "going") * most)
         found = act()
-        await asyncio.sleep(dice.random() * most)
+        await asyncio.sleep(fate.number("thread s", "coming") * most)
         return found
 
     def _cancel_all(self) -> None:

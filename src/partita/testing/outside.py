@@ -9,10 +9,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import Literal
 
 from partita.errors import Final, RetryLater
+from partita.testing.fate import Fate
 
 Trouble = Literal["none", "before", "after", "later", "slow", "kill"]
 
@@ -63,7 +63,7 @@ class Rates:
 class Outside:
     """The card network, the carrier, the post, the printer."""
 
-    dice: Random
+    fate: Fate
     rates: Rates = field(default_factory=Rates)
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     effects: dict[str, Effect] = field(default_factory=dict[str, Effect])
@@ -87,11 +87,11 @@ class Outside:
     async def ask(self, kind: str, case: str | None, key: str, *, amount: int = 0) -> None:
         """Have something done, once for each key; may take its time, and may fail before or after it was done."""
         trouble = self._trouble(kind, case, key)
-        await asyncio.sleep(self.dice.random() * 0.2)
+        await asyncio.sleep(self.fate.number("going s", f"{kind} of {case}") * 0.2)
         if trouble == "slow":
             await asyncio.sleep(20.0)
         self._act(kind, case, key, amount, trouble)
-        await asyncio.sleep(self.dice.random() * 0.2)
+        await asyncio.sleep(self.fate.number("coming s", f"{kind} of {case}") * 0.2)
         if trouble == "after":
             raise ConnectionError(f"{kind}: the answer was lost")
 
@@ -104,7 +104,7 @@ class Outside:
 
     def stumble(self, what: str) -> None:
         """Fail now and then, for plain functions with a transaction: what they wrote is rolled back."""
-        if self.dice.random() < self.rates.before:
+        if self.fate.strikes("stumble", what, self.rates.before):
             self.note(f"{what}: stumbles")
             raise ConnectionError(f"{what}: stumbled")
 
@@ -122,14 +122,13 @@ class Outside:
         if plan.poison == kind and not self.mended:
             self.kills[key] += 1
             return "kill"
-        drawn, rates = self.dice.random(), self.rates
+        rates, whom = self.rates, f"{kind} of {case}"
         named: list[tuple[Trouble, float]] = [
             ("before", rates.before), ("after", rates.after), ("later", rates.later), ("slow", rates.slow)
         ]  # fmt: skip
         for trouble, rate in named:
-            drawn -= rate
-            if drawn < 0:
-                self.note(f"{kind} of {case}: {trouble}")
+            if self.fate.strikes(trouble, whom, rate):
+                self.note(f"{whom}: {trouble}")
                 return trouble
         return "none"
 

@@ -7,7 +7,8 @@ way has been undone, whatever was killed, lost, evicted or cancelled meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from partita.choreography.service import Service
 from partita.errors import Abort, CallFailed, Refused
 from partita.messages.answers import Delivery, Noop, noop
 from partita.messages.message import Case, Command, Event
-from partita.orchestration.acts import call, child, publish, receive
+from partita.orchestration.acts import call, child, patched, publish, receive
 from partita.orchestration.saga import saga
 from partita.orchestration.step import step
 from partita.orchestration.workflow import workflow
@@ -116,7 +117,7 @@ rounds = Service(
 def do(command: Do, tx: Transaction) -> Done | NotDone:
     """Every ninth thing can't be done; what is done twice breaks the table's key."""
     tx.execute("insert into rounds_done values (?, ?)", command.round_id, command.n)
-    outside().stumble(f"do {command.n}")
+    outside().stumble(f"do {command.n} of {command.round_id}")
     if command.n % 9 == 0:
         tx.execute("delete from rounds_done where round_id = ? and n = ?", command.round_id, command.n)
         return NotDone(round_id=command.round_id, n=command.n)
@@ -126,7 +127,7 @@ def do(command: Do, tx: Transaction) -> Done | NotDone:
 @rounds.handles(Undo)
 def undo(command: Undo, tx: Transaction) -> Undone | Noop:
     """Accept that it was never done."""
-    outside().stumble(f"undo {command.n}")
+    outside().stumble(f"undo {command.n} of {command.round_id}")
     if not tx.execute("delete from rounds_done where round_id = ? and n = ?", command.round_id, command.n):
         return noop("never done")
     return Undone(round_id=command.round_id, n=command.n)
@@ -160,6 +161,19 @@ async def go_round(start: Round) -> list[int]:
         return []
 
 
+_is_older: ContextVar[bool] = ContextVar("is_older", default=False)
+
+
+@workflow(name="go_round", receives=(Poked,), version="older")
+async def go_round_before(start: Round) -> list[int]:
+    """The same before it was changed: it does not look."""
+    _is_older.set(True)
+    try:
+        return await guarded(start.round_id, start.plan)
+    except FAILED:
+        return []
+
+
 async def guarded(round_id: str, node: Node) -> list[int]:
     """Walk in a saga of its own."""
     async with saga():
@@ -186,11 +200,19 @@ async def walk(round_id: str, node: Node) -> list[int]:
             await receive(Poked, where=lambda poked: poked.n == n, timeout="15s", default=None)
         case "fail":
             raise Abort("meant")
+        case "look":
+            await _look(round_id, n)
         case "child":
             await child(go_round, Round(round_id=f"{round_id}-{n}", plan=node.body[0]), key=str(n))
         case _:
             return await _walk_tree(round_id, node)
     return []
+
+
+async def _look(round_id: str, n: int) -> None:
+    """A step that the deployed code has; the one before it had not."""
+    if not _is_older.get() and patched(f"look {n}"):
+        await call(Fetch(round_id=round_id, n=n), key=f"look {n}")
 
 
 async def _walk_tree(round_id: str, node: Node) -> list[int]:
@@ -202,6 +224,9 @@ async def _walk_tree(round_id: str, node: Node) -> list[int]:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(walk(round_id, inner)) for inner in node.body]
             kept = [n for task in tasks for n in task.result()]
+        case "all":
+            ends = await asyncio.gather(*(guarded(round_id, inner) for inner in node.body), return_exceptions=True)
+            kept = [n for end in ends if isinstance(end, list) for n in end]
         case "race":
             kept = await _race(round_id, node)
         case "limit":
@@ -237,8 +262,8 @@ async def _race(round_id: str, node: Node) -> list[int]:
 
 # Plans.
 
-LEAVES = ("do", "do", "do", "fetch", "tally", "sleep", "say", "wait", "fail")
-TREES = ("seq", "seq", "par", "race", "limit", "try", "child")
+LEAVES = ("do", "do", "do", "fetch", "tally", "sleep", "say", "wait", "look", "fail")
+TREES = ("seq", "seq", "par", "all", "race", "limit", "try", "child")
 
 
 def draw_plan(dice: Random, *, most: int = 14) -> Node:
@@ -258,6 +283,14 @@ def draw_plan(dice: Random, *, most: int = 14) -> Node:
     return draw(0)
 
 
+def prune(node: Node, allowed: Callable[[int], bool]) -> Node:
+    """The plan without the acts that may not be: what is inside of one takes its place."""
+    body = tuple(prune(inner, allowed) for inner in node.body)
+    if allowed(node.n) and (body or not node.body):
+        return Node(node.op, node.n, node.s, body)
+    return body[0] if len(body) == 1 else Node("seq", node.n, 0.0, body)
+
+
 def walk_nodes(node: Node) -> Iterator[Node]:
     """A node and everything inside of it, but for what a child does."""
     yield node
@@ -271,7 +304,7 @@ def check_rounds(facts: Sequence[Fact], rows: Sequence[dict[str, Any]], told: Ma
     for row in rows:
         held.setdefault(row["round_id"], set()).add(row["n"])
     for fact in facts:
-        if isinstance(fact.body, Returned) and (fact.run or "").startswith("go_round/"):
+        if isinstance(fact.body, Returned) and str(fact.case).startswith("round:"):
             kept = set(msgspec.json.decode(bytes(fact.body.value))) if bytes(fact.body.value) else set[int]()
             round_id = str(fact.case).partition(":")[2]
             there = held.pop(round_id, set[int]())

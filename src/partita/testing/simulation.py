@@ -1,4 +1,4 @@
-"""The simulation of one seed: a shop in one of its forms, people who use it, and everything that can go wrong.
+"""The simulation of one seed: a shop or a generated process, people who use it, and everything that can go wrong.
 
 First faults are on and anything may happen; then the faults stop, an operator mends what is broken, time moves on until
 nothing is left to do, and the checkers look at what is stored.
@@ -14,16 +14,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random  # noqa: TID251 - the one seeded dice of the simulation, never a secret
+from typing import Any
 
 from typing_extensions import override
 
 from partita.store.sqlite.connection import forget_memory
-from partita.testing.chaos import Chaos
-from partita.testing.forms import FORMS, LESSER
+from partita.testing.chaos import Chaos, draw_weights
+from partita.testing.covered import Step
+from partita.testing.fate import EVERYTHING, Fate, Mask
 from partita.testing.life import CommitRates, Setting
-from partita.testing.outside import Outside, Plan, Rates, use
+from partita.testing.outside import Outside, Rates, use
 from partita.testing.people import People
-from partita.testing.rounds import draw_plan
+from partita.testing.subject import Subject, draw_subject
 from partita.testing.system import System
 from partita.testing.trace import Trace
 from partita.testing.verification import Evidence, verify
@@ -48,32 +50,42 @@ class Report:
     """What the checkers say; empty where all is well."""
     lines: list[str]
     """The trace, where it was asked for."""
+    struck: list[str]
+    """The name of everything that went wrong and of whatever people chose to do: what a mask may leave out."""
+    steps: frozenset[Step]
+    """What followed upon what, and after which fault: kinds of facts of one case."""
+    situations: frozenset[int]
+    """What a case had open after a fact, and the last fault, as digests."""
 
 
-def simulate(seed: int, *, trace: bool = False) -> Report:
-    """Simulate one seed: the same seed does the same things, on every machine."""
-    return Simulation(seed, trace=trace).run()
+def simulate(seed: int, *, trace: bool = False, mask: Mask = EVERYTHING) -> Report:
+    """Simulate one seed: the same seed does the same things, on every machine. A mask leaves something out."""
+    return Simulation(seed, trace=trace, mask=mask).run()
 
 
 class Simulation:
     """Everything of one seed; what it draws first decides how bad it will be."""
 
-    def __init__(self, seed: int, *, trace: bool = False) -> None:
-        dice = Random(seed)
+    def __init__(self, seed: int, *, trace: bool = False, mask: Mask = EVERYTHING) -> None:
+        fate = Fate(seed, mask)
+        dice = fate.dice("rates")
         self.seed = seed
-        self.form = dice.choice(list(FORMS))
+        self.subject: Subject = draw_subject(fate)
         self.place = f"memory:simulation-{next(_names)}"
-        loop = VirtualLoop(Random(seed + 1) if dice.random() < 0.5 else None)
-        clock = SimClock(loop, dice)
+        shuffles = fate.strikes("shuffle", "callbacks", 0.5)
+        loop = VirtualLoop(fate.dice("callbacks") if shuffles else None)
+        loop.set_exception_handler(self._fell)
+        clock = SimClock(loop, fate.dice("ids"))
         self.trace = Trace(clock.now_us, keeps=trace)
         outside = Outside(
-            dice, _draw_rates(dice), now_us=clock.now_us, note=lambda what: self.trace.note("trouble", what)
+            fate, _draw_rates(dice), now_us=clock.latest_us, note=lambda what: self.trace.note("trouble", what)
         )
+        outside.plans = self.subject.plans
         self._setting = Setting(
             loop=loop,
             clock=clock,
-            dice=dice,
-            app=FORMS[self.form],
+            fate=fate,
+            app=self.subject.app,
             place=self.place,
             wire=_draw_wire(dice),
             commits=_draw_commits(dice),
@@ -84,14 +96,19 @@ class Simulation:
             died=self._died,
         )
         self.system = System(
-            self._setting, LESSER[self.form], outside, self.trace, lost_replies=dice.choice([0.0, 0.1])
+            self._setting,
+            self.subject.others,
+            self.subject.retirable,
+            outside,
+            self.trace,
+            lost_replies=dice.choice([0.0, 0.1]),
+            others=dice.choice([0.0, 0.5]),
+            deploys=dice.choice([0.0, 0.0, 0.2]),
+            set_back=dice.choice([0.0, 0.0, 0.3]),
+            retires=dice.choice([0.0, 0.3]),
         )
-        self.system.others = dice.choice([0.0, 0.5])
-        self.system.deploys = dice.choice([0.0, 0.0, 0.3])
-        outside.plans = {f"o{number}": _draw_plan(dice, self.form) for number in range(1, dice.randint(2, 6))}
-        plans = {f"r{number}": draw_plan(dice) for number in range(1, 1 + dice.choice([0, 1, 2]))}
-        self.people = People(self.system, outside.plans, {} if self.form == "choreography" else plans)
-        self.chaos = Chaos(self.system, _draw_weights(dice), every_s=dice.choice([1.0, 2.0, 4.0]))
+        self.people = People(self.system, self.subject.parties)
+        self.chaos = Chaos(self.system, draw_weights(dice), every_s=dice.choice([1.0, 2.0, 4.0]))
 
     def run(self) -> Report:
         """Run it to its end."""
@@ -104,8 +121,18 @@ class Simulation:
                 self.trace.blame(f"{type(error).__name__.lower()}: {error}")
             finally:
                 forget_memory(self.place)
-        wrong = list(dict.fromkeys(self.trace.wrong))
-        return Report(self.seed, self.form, self.system.lives, facts, self.trace.faults, wrong, self.trace.lines)
+        return Report(
+            seed=self.seed,
+            form=self.subject.form,
+            lives=self.system.lives,
+            facts=facts,
+            faults=self.trace.faults,
+            wrong=list(dict.fromkeys(self.trace.wrong)),
+            lines=self.trace.lines,
+            struck=list(self._setting.fate.struck),
+            steps=self.trace.steps,
+            situations=self.trace.situations,
+        )
 
     async def _live(self) -> int:
         self.system.start()
@@ -122,9 +149,10 @@ class Simulation:
     async def _mind(self) -> None:
         """The manager and the operator look now and then, also while everything goes wrong."""
         while True:
-            await asyncio.sleep(1.0 + self.system.dice.random() * 4)
+            await asyncio.sleep(1.0 + self.people.chance("look again") * 4)
             await self.people.decide()
-            if self.system.dice.random() < 0.3:
+            await self.chaos.retire()
+            if self.people.chance("mend") < 0.3:
                 await self.people.mend()
 
     def _make_peace(self) -> None:
@@ -134,7 +162,7 @@ class Simulation:
         setting.wire.drop = setting.wire.double = setting.wire.delay = 0.0
         setting.commits.lost_before = setting.commits.lost_after = 0.0
         setting.commits.crash_before = setting.commits.crash_after = 0.0
-        self.system.lost_replies = self.system.deploys = 0.0
+        self.system.lost_replies = self.system.deploys = self.system.set_back = 0.0
         self.system.outside.rates = Rates()
         self.system.outside.mended = True
 
@@ -170,14 +198,19 @@ class Simulation:
 
     def _evidence(self) -> Evidence:
         return Evidence(
-            form=self.form,
-            app=self._setting.app,
+            subject=self.subject,
             place=self.place,
             clock=self._setting.clock,
             outside=self.system.outside,
             people=self.people,
             trace=self.trace,
         )
+
+    def _fell(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised: asyncio would only log it."""
+        error = context.get("exception")
+        if str(context.get("message", "")).startswith("Exception in callback"):
+            self.trace.blame(f"a callback raised {type(error).__name__}: {error}")
 
     def _died(self) -> None:
         self.system.start_soon()
@@ -214,38 +247,6 @@ def _draw_commits(dice: Random) -> CommitRates:
         lost_after=dice.choice([0.0, 0.01]),
         crash_before=dice.choice([0.0, 0.01]),
         crash_after=dice.choice([0.0, 0.01]),
-    )
-
-
-def _draw_weights(dice: Random) -> dict[str, float]:
-    drawn = {
-        "evict": dice.choice([1.0, 4.0]),
-        "leap": dice.choice([0.0, 1.0]),
-        "pause": dice.choice([0.0, 1.0]),
-        "resume": 1.0,
-        "kill": dice.choice([0.0, 0.5]),
-        "kill later": dice.choice([0.0, 1.0]),
-        "restart": dice.choice([0.0, 0.5]),
-        "rubbish": dice.choice([0.0, 0.3]),
-        "look": dice.choice([0.0, 0.5]),
-    }
-    return {name: weight for name, weight in drawn.items() if weight}
-
-
-def _draw_plan(dice: Random, form: str) -> Plan:
-    def sometimes(chance: float) -> bool:
-        return dice.random() < chance
-
-    return Plan(
-        large=sometimes(0.3),
-        gift=sometimes(0.3),
-        declined=sometimes(0.15),
-        refused=sometimes(0.15),
-        approves=dice.choice([True, True, True, False, None]),
-        no_label=sometimes(0.15),
-        bug=sometimes(0.1),
-        poison=dice.choice(["charge", "label", "mail confirmed"]) if sometimes(0.05) else "",
-        cancels=form == "orchestration" and sometimes(0.25),
     )
 
 

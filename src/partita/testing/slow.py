@@ -1,4 +1,7 @@
-"""A store that takes its time: units are decided after a while, and their answers come after another, both in order."""
+"""A store that takes its time: units are decided after a while, and their answers come after another, both in order.
+
+Now and then the disk stalls: nothing is decided until it goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ class SlowStore:
         self._loop = loop
         self._dice = dice
         self._most_s = most_s
+        self._stalled_until = 0.0
         self._going: deque[Unit] = deque()
         self._coming: deque[tuple[Callable[[Answer], None], Answer]] = deque()
         self._unanswered = 0
@@ -35,11 +39,16 @@ class SlowStore:
         answered, self._unanswered = unit.answered, self._unanswered + 1
         self._idle.clear()
         unit.answered = lambda answer: self._answer(answered, answer)
-        if self._most_s == 0:
+        stalled_s = max(self._stalled_until - self._loop.time(), 0.0)
+        if self._most_s == 0 and stalled_s == 0 and not self._going:
             self._store.submit(unit)
             return
         self._going.append(unit)
-        self._loop.call_later(self._dice.random() * self._most_s, self._submit_oldest)
+        self._loop.call_later(stalled_s + self._dice.random() * self._most_s, self._submit_oldest)
+
+    def stall(self, for_s: float) -> None:
+        """Decide nothing that is submitted from now on, for so long."""
+        self._stalled_until = self._loop.time() + for_s
 
     async def close(self) -> None:
         """Wait until everything is answered."""

@@ -27,6 +27,7 @@ from partita.store.facts import Body
 from partita.store.port import ObligationRow, RunRow
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore
+from partita.testing.fate import Fate
 from partita.testing.hire import APPS, Code, Form, use
 from partita.testing.life import CommitRates, Life, Setting
 from partita.testing.virtual import SimClock, VirtualLoop
@@ -63,7 +64,7 @@ class Stage:
         self._setting = Setting(
             loop=self.loop,
             clock=self.clock,
-            dice=self.dice,
+            fate=Fate(seed),
             app=self.app,
             place=f"memory:truth-{next(_names)}",
             wire=WireRates(double=0.1, delay=0.2, delay_s=0.3),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import cast
 
 from typing_extensions import override
 
+from partita.clock import US
 from partita.runtime.access import Access
 from partita.runtime.app import App
 from partita.runtime.requests import Reply, Request
+from partita.testing.fate import Fate
 from partita.testing.life import Life, Setting
 from partita.testing.outside import Outside
 from partita.testing.trace import Trace
@@ -35,19 +37,26 @@ class System:
     """Starts lives, and passes on what people ask."""
 
     setting: Setting
-    lesser: App
+    others_apps: Sequence[App]
+    """What else may be deployed: without a group and a workflow, or before the code was changed."""
+    retirable: frozenset[str]
+    """Groups that an operator may retire where they are not in the code."""
     outside: Outside
     trace: Trace
     lost_replies: float = 0.0
     """How often an answer is lost on its way back."""
     down_s: float = 1.0
     """How long it takes at most until a dead engine is started again."""
+    retires: float = 0.0
+    """How often a group is retired that the running code has not."""
     life: Life | None = None
     lives: int = 0
     over: bool = False
     """No further life is started."""
     deploys: float = 0.0
-    """How often a life runs the lesser app."""
+    """How often a life runs another app."""
+    set_back: float = 0.0
+    """How often the clock is set back before a life."""
     others: float = 0.0
     """How often somebody else takes the store, while nobody lives, to leave a request."""
     _is_taken: bool = False
@@ -58,9 +67,9 @@ class System:
         return self.setting.clock
 
     @property
-    def dice(self) -> Random:
-        """The one dice."""
-        return self.setting.dice
+    def fate(self) -> Fate:
+        """What goes wrong."""
+        return self.setting.fate
 
     @property
     def loop(self) -> VirtualLoop:
@@ -80,27 +89,39 @@ class System:
             self.trace.blame(f"it died {LIVES_MAX} times: nothing stops what kills it")
             return
         self.trace.say(f"-- life {self.lives}")
-        lesser = self.dice.random() < self.deploys
-        if lesser:
-            self.trace.note("deploy", "without a group and a workflow")
-        self.life = Life(self.setting, self.lesser if lesser else self.setting.app)
+        self.life = Life(self.setting, self._deploy())
         self.outside.kill = self.life.die
         self.life.begin()
+
+    def _deploy(self) -> App:
+        """The app of the next life; and the machine's clock may have been set back before it."""
+        for app, what in zip(
+            self.others_apps, ("without a group and a workflow", "before its code was changed"), strict=True
+        ):
+            if self.fate.strikes("deploy", what, self.deploys):
+                self.trace.note("deploy", what)
+                return app
+        if self.lives > 1 and self.fate.strikes("set back", "the clock", self.set_back):
+            seconds = round(self.fate.number("set back s", "the clock") * 600, 3)
+            self.trace.note("set back", f"the clock goes {seconds} s back")
+            self.clock.set_back(round(seconds * US))
+        return self.setting.app
 
     def start_soon(self) -> None:
         """Start a life after a while."""
         if not self.over:
-            self.loop.call_later(self.dice.random() * self.down_s, self.start)
+            self.loop.call_later(self.fate.number("down s", "the engine") * self.down_s, self.start)
 
     async def ask(self, request: Request) -> Reply:
         """Put a request to whoever lives; unknown where nobody does, or the answer is lost."""
         life = self.life
-        if (life is None or life.ended) and not self._is_taken and not self.over and self.dice.random() < self.others:
+        is_free = (life is None or life.ended) and not self._is_taken and not self.over
+        if is_free and self.fate.strikes("left request", _say(request), self.others):
             return await self._leave(request)
         if life is None:
             return Reply(status="unknown", key=request.key, why="nobody answers")
         reply = await life.ask(request)
-        if reply.status != "unknown" and self.dice.random() < self.lost_replies:
+        if reply.status != "unknown" and self.fate.strikes("lost reply", _say(request), self.lost_replies):
             self.trace.note("lost reply", f"{request.op} {request.key}")
             return Reply(status="unknown", key=request.key, why="the reply was lost")
         return reply
@@ -133,3 +154,8 @@ class System:
         self.over = True
         if self.life is not None and not self.life.ended:
             await self.life.stop()
+
+
+def _say(request: Request) -> str:
+    """What is asked, in words that the seed alone decides."""
+    return f"{request.op} {request.type or request.message or request.case or request.group}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from partita.clock import US
 from partita.store.facts import Body, Fact
 from partita.store.port import TrailReader
+from partita.testing.covered import Step, find_covered
 from partita.testing.virtual import EPOCH_US
 
 _SHOWN = ("type", "group", "attempt", "outcome", "step", "how", "error", "reason", "text", "due", "count", "workflow")
@@ -23,12 +24,17 @@ class Trace:
         self.wrong: list[str] = []
         """What must never happen, and did."""
         self._now_us = now_us
+        self.struck: list[tuple[int, str]] = []
+        """When which kind of fault struck."""
+        self.steps: frozenset[Step] = frozenset()
+        self.situations: frozenset[int] = frozenset()
         self._keeps = keeps
         self._seq = 0
 
     def note(self, kind: str, what: str) -> None:
         """A fault."""
         self.faults[kind] += 1
+        self.struck.append((self._now_us(), kind))
         self.say(f"!! {kind}: {what}")
 
     def blame(self, what: str) -> None:
@@ -40,6 +46,10 @@ class Trace:
         """One line, now."""
         if self._keeps:
             self.lines.append(f"{_seconds(self._now_us())} {text}")
+
+    def look_back(self, facts: Sequence[Fact]) -> None:
+        """Work out what was covered, at the end."""
+        self.steps, self.situations = find_covered(facts, self.struck)
 
     def catch_up(self, trail: TrailReader) -> None:
         """Write what the trail has said since."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from partita.limits import LIMITS
 from partita.monitor.fold import CaseProjection
-from partita.runtime.app import App
 from partita.runtime.backends import Shelf
 from partita.runtime.look import Look
 from partita.runtime.requests import Request, message_id_of
@@ -18,10 +17,11 @@ from partita.store.port import Answer, Scope, Unit
 from partita.store.sqlite.store import SqliteStore, open_store
 from partita.testing import business, checkers
 from partita.testing.business import Books, Rows
+from partita.testing.customers import Customers
 from partita.testing.outside import Outside
 from partita.testing.people import People
 from partita.testing.replay import find_open
-from partita.testing.rounds import check_rounds
+from partita.testing.subject import Subject
 from partita.testing.trace import Trace
 from partita.testing.virtual import SimClock
 
@@ -30,8 +30,7 @@ from partita.testing.virtual import SimClock
 class Evidence:
     """Where to look."""
 
-    form: str
-    app: App
+    subject: Subject
     place: str
     clock: SimClock
     outside: Outside
@@ -43,21 +42,22 @@ async def verify(evidence: Evidence) -> int:
     """Check everything; what is wrong goes to the trace. Returns how many facts there are."""
     shelf = Shelf()
     projection = CaseProjection(shelf.get)
-    store = open_store(evidence.place, clock=evidence.clock, projection=projection, app=evidence.app.name)
+    store = open_store(evidence.place, clock=evidence.clock, projection=projection, app=evidence.subject.app.name)
     shelf.trail = store.trail
     evidence.trace.catch_up(store.trail)
     try:
         facts = checkers.read_all(store.trail)
-        rows = await _read_tables(store)
+        rows = await _read_tables(store, evidence.subject.tables)
         for sentence in _check_all(evidence, store, facts, rows):
             evidence.trace.blame(sentence)
+        evidence.trace.look_back(facts)
     finally:
         await store.close()
     return len(facts)
 
 
 def _check_all(evidence: Evidence, store: SqliteStore, facts: list[Fact], rows: Rows) -> Iterator[str]:
-    trail, work, declared = store.trail, store.work, evidence.app.declared
+    trail, work, declared = store.trail, store.work, evidence.subject.app.declared
     owed = checkers.Obligations(facts)
     runs = checkers.list_runs(facts, work)
     yield from checkers.check_numbers(facts, trail)
@@ -69,18 +69,9 @@ def _check_all(evidence: Evidence, store: SqliteStore, facts: list[Fact], rows: 
     yield from checkers.check_runs(runs, trail, declared.catalog, declared.workflows)
     yield from _check_nothing_stranded(evidence, store, facts)
     books = _books(evidence, store, facts, rows)
-    for look_at in (
-        business.check_requests,
-        business.check_effects,
-        business.check_asked,
-        business.check_orders,
-        business.check_stock,
-        business.check_money,
-        business.check_counts,
-        business.check_workflows,
-    ):
+    for look_at in (business.check_requests, business.check_effects, business.check_asked):
         yield from look_at(books)
-    yield from check_rounds(facts, rows["rounds_done"], evidence.people.results)
+    yield from evidence.subject.check(books)
 
 
 def _check_nothing_stranded(evidence: Evidence, store: SqliteStore, facts: list[Fact]) -> Iterator[str]:
@@ -96,30 +87,22 @@ def _check_nothing_stranded(evidence: Evidence, store: SqliteStore, facts: list[
 
 def _books(evidence: Evidence, store: SqliteStore, facts: list[Fact], rows: Rows) -> Books:
     look = Look(store.trail, store.work, store.cases, clock=evidence.clock, is_running=lambda: False)
-    people = evidence.people
-    cases = [f"order:{order_id}" for order_id in people.placed]
+    people, subject = evidence.people, evidence.subject
+    customers = next((party for party in subject.parties if isinstance(party, Customers)), None)
     return Books(
-        form=evidence.form,
+        form=subject.form,
         facts=facts,
         outside=evidence.outside,
         rows=rows,
-        placed=people.placed,
+        placed=customers.placed if customers else {},
         asked={key: (message_id_of(Request(op="emit", key=key)), asked) for key, asked in people.asked.items()},
-        notes=people.notes,
-        verdicts={case: where.verdict for case in cases if (where := look.find_where(case)) is not None},
+        notes=customers.notes if customers else {},
+        verdicts={case: where.verdict for case in subject.cases() if (where := look.find_where(case)) is not None},
     )
 
 
-async def _read_tables(store: SqliteStore) -> Rows:
+async def _read_tables(store: SqliteStore, columns: Mapping[str, Sequence[str]]) -> Rows:
     """The services' own tables, read as a handler would."""
-    columns = {
-        "rounds_done": ("round_id", "n"),
-        "stock_item": ("sku", "free"),
-        "stock_held": ("order_id", "sku", "count"),
-        "books_line": ("order_id", "pence"),
-        "counts_event": ("type", "times"),
-        "insurer_policy": ("parcel_id",),
-    }
     found: Rows = {}
 
     def work(_unit: Unit, scope: Scope) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 
+from partita.testing.fate import Fate
 from partita.transports.port import Owed
 
 
@@ -24,10 +24,10 @@ class SimulatedTransport:
     """Carries what one engine sends to the same engine; what is on the way when it dies is lost."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dice: Random, rates: WireRates, note: Callable[[str, str], None]
+        self, loop: asyncio.AbstractEventLoop, fate: Fate, rates: WireRates, note: Callable[[str, str], None]
     ) -> None:
         self._loop = loop
-        self._dice = dice
+        self._fate = fate
         self._rates = rates
         self._note = note
         self._receive: Callable[[Owed], None] | None = None
@@ -40,28 +40,28 @@ class SimulatedTransport:
     def send(self, owed: Owed) -> None:
         """Hand over one owed handling: now, later, twice, or not at all."""
         what = f"{owed.envelope.type} of {owed.envelope.case} for {owed.group}"
-        dice, rates = self._dice, self._rates
-        if dice.random() < rates.drop:
+        fate, rates = self._fate, self._rates
+        if fate.strikes("drop", what, rates.drop):
             self._note("drop", what)
             return
-        if dice.random() < rates.double:
+        if fate.strikes("double", what, rates.double):
             self._note("double", what)
             copy = replace(owed)  # as it was when it was sent, whatever has become of it
-            self._loop.call_later(dice.random() * 2 * rates.delay_s, self._bring, copy)
-        if dice.random() < rates.delay:
+            self._loop.call_later(fate.number("double s", what) * 2 * rates.delay_s, self._bring, copy)
+        if fate.strikes("delay", what, rates.delay):
             self._note("delay", what)
-            self._loop.call_later(dice.random() * rates.delay_s, self._bring, owed)
+            self._loop.call_later(fate.number("delay s", what) * rates.delay_s, self._bring, owed)
         else:
             self._bring(owed)
 
     def put(self, raw: bytes) -> None:
         """Put raw bytes on the wire, as a foreign producer would."""
-        dice, rates = self._dice, self._rates
-        if dice.random() < rates.drop:
+        fate, rates = self._fate, self._rates
+        if fate.strikes("drop", "foreign bytes", rates.drop):
             self._note("drop", "foreign bytes")
             return
-        for _ in range(2 if dice.random() < rates.double else 1):
-            self._loop.call_later(dice.random() * rates.delay_s, self._bring_foreign, raw)
+        for _ in range(2 if fate.strikes("double", "foreign bytes", rates.double) else 1):
+            self._loop.call_later(fate.number("delay s", "foreign bytes") * rates.delay_s, self._bring_foreign, raw)
 
     def cut(self) -> None:
         """The process at the other end is gone."""
