@@ -45,7 +45,7 @@ class How(NamedTuple):
     """The parameter that asks for its delivery."""
 
 
-class AskStep(msgspec.Struct):
+class AskStep(msgspec.Struct, gc=False):
     """Run a local function; `stepped` is the completion. A replay asks again for one that has none."""
 
     step: str

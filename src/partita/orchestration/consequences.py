@@ -51,11 +51,12 @@ class Effects(msgspec.Struct, eq=False):
     """What is to begin once the turn's unit is durable."""
 
     steps: list[AskStep] = []
-    withdrawn: list[int] = []
+    # Of most turns there is none of the others: tuples, so that nothing is made for them.
+    withdrawn: tuple[int, ...] = ()
     """Facts of the unit that complete an undo: the next turn applies them."""
-    closed: list[tuple[str, str]] = []
-    barred: list[tuple[str, str]] = []
-    cancelled: list[str] = []
+    closed: tuple[tuple[str, str], ...] = ()
+    barred: tuple[tuple[str, str], ...] = ()
+    cancelled: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Consequences:
             case AskChild():
                 self._child(ask)
             case AskCancelChild():
-                self.effects.cancelled.append(ask.step)
+                self.effects.cancelled += (ask.step,)
             case AskUndo():
                 self._undo(ask)
             case AskPatched():
@@ -129,12 +130,12 @@ class Consequences:
         held = self.calls.is_held(called, group)
         standing: Standing = "unknown" if held else self.calls.bar(called, group)
         if standing != "unknown":
-            self.effects.barred.append((called, group))
+            self.effects.barred += ((called, group),)
         if standing == "withdrawn":
             self.draft.write(CLOSE_OBLIGATION, called, group, must="closed")
             body = Withdrawn(message=called, group=group, type=found.name, case=case, step=ask.call_step)
-            self.effects.withdrawn.append(self._say(body, also))
-            self.effects.closed.append((called, group))
+            self.effects.withdrawn += (self._say(body, also),)
+            self.effects.closed += ((called, group),)
             return
         given_up = Discarded(message=called, group=group, type=found.name, case=case, by="saga", reason="undone")
         if held:
@@ -146,7 +147,7 @@ class Consequences:
         elif standing == "closed":
             self.draft.write(CLOSE_OBLIGATION, called, group, must="closed")
             self._say(given_up, also)
-            self.effects.closed.append((called, group))
+            self.effects.closed += ((called, group),)
         self._call(ask.step, ask.command, ask.retry, undo_of=called)
 
     def _child(self, ask: AskChild) -> None:
