@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,3 +204,15 @@ def written_lines() -> Iterator[tuple[Path, int, str]]:
         if path.is_file() and b"\0" not in (content := path.read_bytes()):
             for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
                 yield path.relative_to(ROOT), number, line
+
+
+def test_a_mutant_that_nobody_could_notice_is_of_a_line_that_stands_and_has_its_reason() -> None:
+    listed = tomllib.loads((ROOT / "scripts" / "equivalent-mutants.toml").read_text())["mutant"]
+    for one in listed:
+        lines = [line.strip() for line in (PACKAGE / one["file"]).read_text().splitlines()]
+
+        assert one["before"] in lines, (
+            f"{one['file']} has no line {one['before']!r} any more: take its mutant off the list"
+        )
+        assert one["before"] != one["after"]
+        assert one["why"], f"{one['file']}: {one['before']!r}: say why nobody could notice"
