@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from partita.errors import StoreError
@@ -12,6 +13,7 @@ from partita.store import work
 from partita.store.port import AsyncScope, Lost, Refusal, Unit, Write
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore, open_reader
+from partita.store.sqlite.writer import Stopped
 from tests.conformance.store_desk import NOW, RUN, Counting, Desk, SetClock, published, stepped
 from tests.unit.store.sqlite_desk import opened
 
@@ -242,3 +244,128 @@ async def test_a_reader_outside_judges_by_its_own_clock_and_projection(tmp_path:
         assert [row.case for row in reader.cases.list_cases(stuck=True)[0]] == ["order:4-due"]
         assert (reader.app, reader.generation) == ("shop", 1)
         reader.close()
+
+
+# Async work that is refused, and stores that stop under it.
+
+
+async def test_async_work_whose_expectation_has_moved_is_never_begun(desk: Desk) -> None:
+    begun: list[Unit] = []
+
+    async def act(unit: Unit, _scope: AsyncScope) -> None:
+        begun.append(unit)
+
+    await desk.start_run()
+    answer = await desk.refuse(Unit(work_async=act, expects={RUN: (7, 0)}))
+
+    assert (answer.why, answer.error, begun) == ("moved", None, [])
+    await desk.accept(work_async=act, expects={RUN: (1, 0)})
+
+
+async def test_what_async_work_raises_comes_back_with_the_refusal(desk: Desk) -> None:
+    error = KeyError("x")
+
+    async def act(_unit: Unit, _scope: AsyncScope) -> None:
+        raise error
+
+    answer = await desk.refuse(Unit(work_async=act))
+    assert (answer.why, answer.error) == ("raised", error)
+
+
+async def test_facts_of_async_work_that_can_not_be_stored_refuse_it(desk: Desk) -> None:
+    async def act(unit: Unit, _scope: AsyncScope) -> None:
+        unit.facts.append(published(case="typeless"))
+
+    answer = await desk.refuse(Unit(work_async=act))
+
+    assert answer.why == "raised"
+    assert str(answer.error).startswith("case 'typeless' has no type")
+    await desk.accept(published())
+
+
+@pytest.fixture(params=["thread", "inline"])
+async def stopping(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Desk, list[BaseException]]]:
+    stopped: list[BaseException] = []
+    place: str | Path = tmp_path / "shop.db" if request.param == "thread" else "memory:desk"
+    async with opened(place, on_stopped=stopped.append) as made:
+        yield made, stopped
+    forget_memory("memory:desk")
+
+
+async def until_told(stopped: list[BaseException]) -> None:
+    async with asyncio.timeout(5):
+        while not stopped:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("place", ["open_alone", "close_alone"])
+async def test_a_disk_that_fails_around_async_work_stops_the_store(
+    stopping: tuple[Desk, list[BaseException]], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, stopped = stopping
+    error = apsw.FullError("full")
+
+    def fail(*_: object) -> None:
+        raise Stopped(error)
+
+    async def act(_unit: Unit, _scope: AsyncScope) -> None: ...
+
+    monkeypatch.setattr(own(desk)._executor, place, fail)
+    answers = [await desk.decide(Unit(work_async=act)), await desk.decide(Unit(facts=[published()]))]
+    await until_told(stopped)
+
+    assert answers == [Lost(error), Lost(error)]
+    assert stopped == [error]
+
+
+async def test_a_disk_that_fails_at_the_store_s_own_work_stops_it(stopping: tuple[Desk, list[BaseException]]) -> None:
+    desk, stopped = stopping
+    error = apsw.FullError("full")
+
+    def fail() -> None:
+        raise Stopped(error)
+
+    with pytest.raises(StoreError) as caught:
+        await asyncio.wrap_future(own(desk)._lane.call(fail))
+    assert str(caught.value) == "the store stopped: full\nStart again; nothing acknowledged is lost."
+    await until_told(stopped)
+    assert await desk.decide(Unit(facts=[published()])) == Lost(error)
+    assert stopped == [error]
+
+
+def test_a_stop_says_what_stopped_it() -> None:
+    stop = Stopped(apsw.FullError("full"))
+
+    assert (str(stop), str(stop.error), stop.silent) == ("full", "full", False)
+
+
+async def test_only_the_cases_that_are_named_are_folded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path) as desk:
+        await desk.accept(published(case="order:5"), published(case="order:6"))
+    projection = Counting(version=2)
+    async with opened(path, projection=projection) as desk:
+        assert await own(desk).refold(["order:6", "order:9"]) == 2
+        assert projection.folds == [("order:6", 1)]
+        assert await own(desk).refold(limit=5) == 1
+        assert await own(desk).refold() == 0
+
+
+async def test_stale_cases_are_folded_anew_so_many_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path) as desk:
+        await desk.accept(*(published(case=f"order:{n}") for n in range(5)))
+    async with opened(path, projection=Counting(version=2)) as desk:
+        assert [await own(desk).refold(limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_runs_that_are_read_anew_are_counted_on_apart(tmp_path: Path) -> None:
+    path, runs = tmp_path / "shop.db", [f"fulfil/order:{n}/1" for n in (1, 2)]
+    async with opened(path) as desk:
+        for run in runs:
+            await desk.start_run(run)
+    async with opened(path) as desk:
+        await desk.accept(*(stepped(run) for run in runs), writes=[Write(work.MOVE_RUN, ("stopped", 5, runs[1]))])
+        rows = [desk.work.find_run(run) for run in runs]
+
+    assert [(row.run_n, row.status, row.wakes_at) for row in rows if row] == [(2, "open", None), (2, "stopped", 5)]

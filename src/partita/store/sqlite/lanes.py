@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import perf_counter  # noqa: TID251 - how long a commit held the loop: no decision of the engine rests on it
 from typing import Any, Protocol
@@ -124,6 +125,8 @@ class ThreadLane:
         """Run something of the store's own between two transactions."""
         if self._closed:
             raise StoreError("the store is closed\nOpen it again.")
+        with suppress(RuntimeError):  # before any loop runs, nobody could hear that the store stopped
+            self._loop = self._loop or asyncio.get_running_loop()
         self._send()
         call = self._last_call = _Call(act)
         self._inbox.put(call)
