@@ -408,3 +408,20 @@ def test_what_died_before_its_group_waited_for_it_ends_the_wait_when_it_is_redri
         assert (where.verdict, where.waiting_for) == ("done", ())
 
     play(App("trips", services=[bank], wiring=[by_letter]), scene)
+
+
+def test_a_child_whose_workflow_is_not_in_the_app_meets_its_cancellation_when_it_is() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(1.0)
+        await stage.client.ask(Request(op="cancel", key="c", case="trip:t"))
+        await asyncio.sleep(1)
+        await stage.stop()
+        stage.setting.app = App("trips", services=[bank], workflows=[tour, ride_along])
+        await stage.start()
+        await stage.settle(5.0)
+
+        assert [stage.kinds(run)[-1] for run in ("ride_along/ride:t/1", "tour/trip:t/1")] == ["returned", "returned"]
+        assert returned(stage, "tour/trip:t/1") == b""
+
+    play(App("trips", services=[bank], workflows=[tour]), scene)

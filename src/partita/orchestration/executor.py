@@ -84,7 +84,7 @@ class Executor:
         self.roster = Roster(
             workflows, around.store.work, around.clock, around.alarms, decode=book.catalog.decode, ring=self._ring
         )
-        self._children = Children(around.store, self.cancel)
+        self._children = Children(around.store, self.cancel, workflows)
         self._steps = StepRunner(around.spawn, around.in_thread, around.clock, around.alarms)
         self._ended: dict[str, list[Callable[[Body], None]]] = {}
         self._stopped = False

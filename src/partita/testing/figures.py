@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any, Union
 
 from partita.choreography.service import Service, Wiring
@@ -22,17 +23,18 @@ _ANSWERS: dict[str, tuple[Any, ...]] = {
     "join": (Noop,), "ask": (Waits,), "nod": (Noop,), "rest": (Noop,), "listen": (None,)
 }  # fmt: skip
 _RETRIES = (Retry(attempts=4, first="300ms", most="5s"), Retry(attempts=2, first="1s"), Retry(attempts=8, first="50ms"))
+MakeApp = Callable[[], App]
 Sql = Generator[tuple[str, str, tuple[Any, ...]], Any, Any]
 """Asks for a method of a transaction, with its statement; is sent what that gave."""
 
 
-def make_apps(plan: WebPlan, *, cues: bool) -> tuple[App, App, App]:
-    """The app of a plan; the same without its listeners and a workflow; the same before its code was changed."""
+def make_apps(plan: WebPlan, *, cues: bool) -> tuple[MakeApp, MakeApp, MakeApp]:
+    """Make the app of a plan; the same without its listeners and a workflow; the same before its code was changed."""
     workflows: list[Any] = [play_first, play_second] if cues else []
     return (
-        _make_app(plan, [*workflows, go_round] if cues else []),
-        _make_app(plan, workflows, deaf=True),
-        _make_app(plan, [*workflows, go_round_before] if cues else []),
+        partial(_make_app, plan, [*workflows, go_round] if cues else []),
+        partial(_make_app, plan, workflows, deaf=True),
+        partial(_make_app, plan, [*workflows, go_round_before] if cues else []),
     )
 
 

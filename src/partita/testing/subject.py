@@ -12,7 +12,7 @@ from partita.testing import business
 from partita.testing.business import Books
 from partita.testing.customers import Customers
 from partita.testing.fate import Fate
-from partita.testing.figures import EARS, make_apps
+from partita.testing.figures import EARS, MakeApp, make_apps
 from partita.testing.forms import FORMS, OTHERS
 from partita.testing.listeners import Listeners, check_webs
 from partita.testing.outside import Plan
@@ -37,7 +37,7 @@ class Subject:
 
     form: str
     app: App
-    others: Sequence[App]
+    others: Sequence[MakeApp]
     retirable: frozenset[str]
     parties: Sequence[Party]
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
@@ -86,7 +86,8 @@ def draw_subject(fate: Fate) -> Subject:
     parties: list[Party] = [Customers(plans)]
     if form != "choreography":
         parties.append(Walkers(_draw_rounds(fate, dice, most=2)))
-    return Subject(form, FORMS[form], OTHERS[form], frozenset({"counts"}), parties, plans)
+    others = [partial(OTHERS[form].__getitem__, at) for at in range(2)]
+    return Subject(form, FORMS[form], others, frozenset({"counts"}), parties, plans)
 
 
 def _draw_webs(fate: Fate, dice: Random) -> Subject:
@@ -105,7 +106,7 @@ def _draw_webs(fate: Fate, dice: Random) -> Subject:
     retirable = frozenset(f"{EARS}{figure.n}" for figure in figures if figure.kind == "listen")
     return Subject(
         "webs with workflows" if cues else "webs",
-        app,
+        app(),
         (deaf, before),
         retirable,
         parties,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -37,7 +37,7 @@ class System:
     """Starts lives, and passes on what people ask."""
 
     setting: Setting
-    others_apps: Sequence[App]
+    others_apps: Sequence[Callable[[], App]]
     """What else may be deployed: without a group and a workflow, or before the code was changed."""
     retirable: frozenset[str]
     """Groups that an operator may retire where they are not in the code."""
@@ -95,12 +95,12 @@ class System:
 
     def _deploy(self) -> App:
         """The app of the next life; and the machine's clock may have been set back before it."""
-        for app, what in zip(
+        for make_app, what in zip(
             self.others_apps, ("without a group and a workflow", "before its code was changed"), strict=True
         ):
             if self.fate.strikes("deploy", what, self.deploys):
                 self.trace.note("deploy", what)
-                return app
+                return make_app()
         if self.lives > 1 and self.fate.strikes("set back", "the clock", self.set_back):
             seconds = round(self.fate.number("set back s", "the clock") * 600, 3)
             self.trace.note("set back", f"the clock goes {seconds} s back")

@@ -23,7 +23,7 @@ def test_what_begins_is_what_closes_and_rests(seed: int) -> None:
 def test_every_figure_of_a_plan_is_a_handler_of_its_app() -> None:
     plan = draw_web(Random(3), cues=True)
 
-    app, deaf, before = make_apps(plan, cues=True)
+    app, deaf, before = (make() for make in make_apps(plan, cues=True))
 
     handled = {key[1] for key in app.declared.handlers}
     assert {name for figure in plan.figures for name in figure.on} <= handled
