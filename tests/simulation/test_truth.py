@@ -14,6 +14,7 @@ from partita.runtime.look import Look
 from partita.store import facts
 from partita.testing.expected import EXPECTED
 from partita.testing.hire import Form
+from partita.testing.stage import Astray, Stage
 from partita.testing.troubles import BRING
 from partita.testing.truth import Told, confusion, run_rows, tell
 
@@ -62,6 +63,30 @@ def test_what_it_prints_counts_what_was_right() -> None:
 
 def test_the_same_seed_tells_the_same_story() -> None:
     assert tell("call-held", "hybrid", 7) == tell("call-held", "hybrid", 7)
+
+
+def test_a_run_that_waited_too_long_says_what_did_not_come_in_time() -> None:
+    stage = Stage("orchestration", "after-end", 1)
+
+    async def scene() -> str:
+        stage.start()
+        await stage.bring(BRING["after-end"], calm=False)
+        with stage.looking() as look:
+            return look.why(stage.case, "HireConfirmed").leading.sentence
+
+    assert "after HireAgreed or HireRefused did not come in time" in stage.run(scene())
+
+
+def test_a_stopped_run_is_not_cancelled_and_says_what_has_to_be_done_first() -> None:
+    stage = Stage("orchestration", "bug", 1)
+
+    async def scene() -> None:
+        stage.start()
+        await stage.bring(BRING["bug"], calm=False)
+        with pytest.raises(Astray, match="is stopped: its code could not meet the cancellation"):
+            await stage.ask("cancel", case=stage.case)
+
+    stage.run(scene())
 
 
 # What is printed can be typed.

@@ -243,8 +243,8 @@ def _explain_stopped(asking: Asking, run: RunTrail, incident: Fact | None) -> Fo
     if incident is not None and isinstance(incident.body, facts.Incident) and incident.body.unhandled:
         called = incident.body.unhandled
         handled = any(name == called for _, name in asking.chart.edges)
-        then = "is handled by this code now: let the run go on" if handled else "is handled by no service of this code"
-        sentence = f"run {run.run} stopped at the call {called}, which nobody handled; it {then}"
+        now = "this code does: let the run go on" if handled else "no service of this code does either"
+        sentence = f"run {run.run} stopped at the call {called}, which nobody handled; {now}"
         return Found(asking.leaf("nobody_handles", called, sentence, command=command, evidence=[incident]))
     return Found(asking.leaf("run_failed_at", run.workflow, sentence, command=command, evidence=[incident]))
 
@@ -316,14 +316,19 @@ def explain_step(asking: Asking, name: str, run: str, since: int) -> WhyNode:
 def _explain_ended(asking: Asking, run: RunTrail, ended: Fact, outcome: str) -> Found:
     how = ended.body.how if isinstance(ended.body, facts.Returned) else "returned"
     event, answer = asking.ledger.last_event_by(run.run), asking.ledger.last_answer_to(run.run)
+    late = run.timed_out if answer is None or (run.timed_out and run.timed_out[0].seq > answer.seq) else None
     sentence = f"run {run.run} {'was ' if how == 'cancelled' else ''}{how} without {outcome}"
     if answer is not None and isinstance(answer.body, facts.Handled):
         body = answer.body
         got = f"failed: {body.reason}" if body.outcome == "failed" else f"was answered with {body.answer_type}"
-        sentence += f", after {body.type} {got}" if body.answer_type or body.outcome == "failed" else ""
+        if late is None and (body.answer_type or body.outcome == "failed"):
+            sentence += f", after {body.type} {got}"
+    if late is not None:
+        sentence += f", after {' or '.join(late[1].types)} did not come in time"
     if event is not None and isinstance(event.body, facts.Published):
         sentence += f"; its last event was {event.body.type}"
-    return Found(asking.leaf("took_other_branch", run.workflow, sentence, evidence=[answer, event, ended]))
+    proof = [late[0] if late is not None else answer, event, ended]
+    return Found(asking.leaf("took_other_branch", run.workflow, sentence, evidence=proof))
 
 
 def _last_error(trail: list[Fact]) -> str:

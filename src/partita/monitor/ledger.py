@@ -9,6 +9,7 @@ from partita.monitor.chart import Chart
 from partita.monitor.state import CaseState
 from partita.monitor.verdict import step_name
 from partita.store import facts
+from partita.store.body import Open, OpenWait
 from partita.store.facts import Fact
 
 _AboutHandling = (
@@ -36,6 +37,10 @@ class RunTrail:
     facts: list[Fact] = field(default_factory=list[Fact])
     ended: Fact | None = None
     incident: Fact | None = None
+    opened: Open | None = None
+    """What it last said it waits for."""
+    timed_out: tuple[Fact, OpenWait] | None = None
+    """The last wait of its whose time was over, and the fact that says so."""
 
 
 class Ledger:
@@ -84,6 +89,11 @@ class Ledger:
         if run is None:
             return
         run.facts.append(fact)
+        if isinstance(body, facts.Fired) and run.opened is not None:
+            over = [wait for wait in run.opened.waits if wait.until is not None and wait.until <= body.due]
+            run.timed_out = (fact, over[0]) if over else run.timed_out
+        opened: Open | None = getattr(body, "open", None)
+        run.opened = run.opened if opened is None else opened
         match body:
             case facts.Returned():
                 run.ended = fact
@@ -135,4 +145,5 @@ class Ledger:
         }
         asked = {fact.body.type for fact in self.requests if isinstance(fact.body, facts.Requested) and fact.body.type}
         raw = {owed.type for owed in self.state.owed.values() if owed.type}
+        raw |= {fact.body.type for fact in self.quarantined if isinstance(fact.body, facts.Quarantined)} - {""}
         return set(self.messages) | set(self.steps) | opened | asked | raw

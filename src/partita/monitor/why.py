@@ -268,6 +268,13 @@ def _raw(asking: Asking, name: str) -> Iterator[WhyNode]:
             command = f"partita dead discard {shlex.quote(dead_id(message, QUARANTINE))}"
             sentence = f"{name} came in and can't be handled: {reason}"
             yield asking.leaf("quarantined", name, sentence, command=command, evidence=said[-1:])
+    for fact in asking.ledger.quarantined:
+        body = fact.body
+        if isinstance(body, facts.Quarantined) and body.type == name:
+            said = asking.ledger.handlings.get((body.id, QUARANTINE), [])
+            if said and isinstance(said[-1].body, facts.Discarded):
+                sentence = f"{name} came in, could not be handled ({body.reason}), and was discarded"
+                yield asking.leaf("discarded", name, sentence, evidence=[fact, said[-1]])
 
 
 def _unhandled(asking: Asking, name: str) -> Iterator[WhyNode]:

@@ -335,6 +335,12 @@ class Desk:
 
     async def _cancel(self, request: Request) -> Reply:
         rows = [row for row in self._world.store.work.list_runs(request.case) if row.status == "open"]
+        stopped = [row.run for row in self._world.store.work.list_runs(request.case) if row.status == "stopped"]
+        if not rows and stopped:
+            raise Rejected(
+                f"run {stopped[0]} is stopped: its code could not meet the cancellation",
+                f"Mend the code, then: partita retry {request.case}; then cancel it.",
+            )
         if not rows:
             raise NotFound(f"case {request.case} has no open run", "There is nothing to cancel.")
         for row in rows:

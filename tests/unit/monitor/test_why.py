@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from partita.errors import NotFound
 from partita.monitor.leaves import Leaf, WhyNode
 from partita.monitor.why import why
-from partita.store.facts import DuplicateStart, Open, Quarantined, Stepped, Waiting
+from partita.store.facts import Discarded, DuplicateStart, Open, Quarantined, Stepped, Waiting
 from tests.unit.monitor import situations
 from tests.unit.monitor.situations import Situation
 from tests.unit.monitor.trails import RUN, Trail
@@ -296,3 +296,13 @@ def test_an_order_that_was_never_placed_names_those_who_could_begin_it() -> None
 
     assert tree.leading.leaf == "waiting_for"
     assert "OrderPlaced comes from the customer, and has not come" in {leaf.sentence for leaf in leaves(tree.root)}
+
+
+def test_quarantined_bytes_that_were_given_up_can_still_be_asked_for() -> None:
+    trail = situations.quarantined()
+    (quarantined,) = [fact.body for fact in trail.facts if isinstance(fact.body, Quarantined)]
+    trail.say(Discarded(message=quarantined.id, group="quarantine", type=quarantined.type, case="order:1", by="ada"))
+
+    leading = trail.why(quarantined.type).leading
+    assert leading.leaf == "discarded"
+    assert quarantined.reason in leading.sentence
