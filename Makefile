@@ -31,10 +31,8 @@ check: $(DEV) ## static checks: lint, format, types, floors, spelling, house rul
 
 coverage: $(DEV) ## branches that `make test` takes, its child processes included; fails below the floors [ARGS=...]
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
-	@$(BIN)/python scripts/floors.py
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -o faulthandler_timeout=600 $(ARGS); ended=$$?; \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage report && $(BIN)/python scripts/floors.py && exit $$ended
 
 mutate: $(MUTATION) ## how many small lies in a room a test notices [ROOM=store|replay|dispatch|fold|verdicts ARGS=...]
 	@$(BIN)/python scripts/mutate.py $(ROOM) $(ARGS)
