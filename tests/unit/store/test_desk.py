@@ -10,11 +10,13 @@ import pytest
 
 from partita.errors import StoreError
 from partita.store import work
-from partita.store.port import AsyncScope, Lost, Refusal, Unit, Write
+from partita.store.facts import Raw, Unread
+from partita.store.port import AsyncScope, CaseRow, Lost, Refusal, Unit, Write
+from partita.store.sqlite.chain import digest_of
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore, open_reader
 from partita.store.sqlite.writer import Stopped
-from tests.conformance.store_desk import NOW, RUN, Counting, Desk, SetClock, published, stepped
+from tests.conformance.store_desk import NOW, RUN, Counting, Desk, SetClock, add_run, published, stepped
 from tests.unit.store.sqlite_desk import opened
 
 
@@ -369,3 +371,42 @@ async def test_runs_that_are_read_anew_are_counted_on_apart(tmp_path: Path) -> N
         rows = [desk.work.find_run(run) for run in runs]
 
     assert [(row.run_n, row.status, row.wakes_at) for row in rows if row] == [(2, "open", None), (2, "stopped", 5)]
+
+
+# What is read is what was written.
+
+
+async def test_a_case_s_row_is_read_as_it_was_folded(desk: Desk) -> None:
+    recorded = (await desk.accept(published(case="order:3-stuck"), published(case="order:5-due"))).recorded
+    stuck, due = (desk.cases.find_case(case) for case in ("order:3-stuck", "order:5-due"))
+
+    assert stuck == CaseRow(
+        "order:3-stuck", 3, True, "published", NOW, None, fold=1, seq=recorded[0].seq, state=b"published"
+    )
+    assert due == CaseRow(
+        "order:5-due", 5, False, "published", NOW, NOW + 60, fold=1, seq=recorded[1].seq, state=b"published"
+    )
+    assert desk.cases.count_cases() == {3: 1, 5: 1}
+
+
+async def test_runs_of_one_workflow_in_one_unit_and_after_it_are_all_of_it(desk: Desk) -> None:
+    runs = [f"fulfil/order:{n}/1" for n in range(1, 5)]
+    await desk.accept(writes=[add_run(run) for run in runs[:2]])
+    await desk.refuse(Unit(writes=[add_run(runs[2]), add_run(runs[0], must="run exists")]))
+    await desk.accept(writes=[add_run(run) for run in runs[2:]])
+
+    assert [(row.run, row.workflow) for row in desk.work.list_open_runs()] == [(run, "fulfil") for run in runs]
+
+
+async def test_a_body_that_was_erased_is_unread_under_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path) as desk:
+        await desk.accept(published())
+        connection = apsw.Connection(str(path))
+        ((body,),) = connection.execute("select body from trail")
+        connection.execute("update trail set codec = 2, body = ?", (digest_of(body),))
+        connection.close()
+        (fact,) = desk.trail.list_facts()
+
+        assert (fact.kind, fact.body) == ("published", Unread(raw=Raw(b"null"), name="published"))
+        assert desk.trail.check_chain() is None
