@@ -13,7 +13,10 @@ from partita.clock import US, Alarms
 from partita.errors import PartitaError, Rejected
 from partita.monitor import fold
 from partita.orchestration import run
+from partita.orchestration.asks import AskChild
+from partita.orchestration.consequences import Consequences
 from partita.orchestration.executor import Executor
+from partita.orchestration.mailbox import Mailbox
 from partita.orchestration.replay import read_record
 from partita.orchestration.roster import Roster
 from partita.orchestration.run import LiveRun
@@ -21,9 +24,13 @@ from partita.orchestration.saga import Undoing, saga
 from partita.runtime.desk import Desk
 from partita.runtime.requests import Reply, Request, message_id_of
 from partita.store import work
-from partita.store.facts import Discarded, Handled, Received
+from partita.store.facts import Discarded, Handled, Received, Started
 from partita.store.port import Lost
-from partita.store.sqlite import folding, operations
+from partita.store.sqlite import chain, folding, operations, writer
+from partita.store.sqlite.runs import RunHeads
+from partita.store.sqlite.writer import Executor as Deciding
+from partita.testing.rounds import go_round
+from partita.testing.simulation import simulate
 from partita.transports.outbox import Draft
 from partita.transports.port import Owed
 
@@ -237,6 +244,130 @@ def timer_rings_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Roster, "set_wake", early)
 
 
+def no_guard_on_run_n(patch: pytest.MonkeyPatch) -> None:
+    """A turn is begun while a unit that names its run is unanswered, and nobody asks where the run stands."""
+    patch.setattr(Deciding, "_expect", lambda _writer, _unit: None)
+    named = Executor.named
+
+    def unnamed(executor: Executor, run: str, recorded: Any, body: Any) -> None:
+        cell = executor.roster.find_or_load(run)
+        if cell is not None:
+            cell.unanswered += 1
+        named(executor, run, recorded, body)
+
+    patch.setattr(Executor, "naming", lambda _executor, _run: None)
+    patch.setattr(Executor, "named", unnamed)
+
+
+def chain_not_linked(patch: pytest.MonkeyPatch) -> None:
+    link = writer.link
+    patch.setattr(writer, "link", lambda _previous, head, digest: link(chain.ORIGIN, head, digest))
+
+
+def obligation_closed_by_a_failure(patch: pytest.MonkeyPatch) -> None:
+    sql = "delete from obligation where coalesce(?1, ?2) is not null and message = ?3 and grp = ?4"
+    patch.setitem(operations.STATEMENTS, work.PUT_OFF_OBLIGATION, sql)
+
+
+def key_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A request that is sent again with its key is taken again."""
+    write = Draft.write
+
+    def unguarded(draft: Draft, op: str, *params: object, must: str | None = None, fact: int | None = None) -> None:
+        write(draft, op, *params, must=None if must == "known message" else must, fact=fact)
+
+    patch.setattr(Draft, "write", unguarded)
+
+
+def message_consumed_twice(patch: pytest.MonkeyPatch) -> None:
+    take = Mailbox.take
+
+    def copied(mailbox: Mailbox, *how: Any) -> Any:
+        letter = take(mailbox, *how)
+        if letter is not None:
+            mailbox._buffer(letter).appendleft(letter)
+        return letter
+
+    patch.setattr(Mailbox, "take", copied)
+
+
+def withdrawn_command_still_run(patch: pytest.MonkeyPatch) -> None:
+    """What is withdrawn stays in its lane, and closing what is closed already is not refused."""
+    write = Draft.write
+
+    def unguarded(draft: Draft, op: str, *params: object, must: str | None = None, fact: int | None = None) -> None:
+        write(draft, op, *params, must=None if must == "closed" else must, fact=fact)
+
+    patch.setattr(Draft, "write", unguarded)
+    patch.setattr(Dispatch, "bar", lambda _dispatch, _message, _group: "withdrawn")
+    patch.setattr(Dispatch, "drop", lambda _dispatch, _message, _group: None)
+
+
+def wake_up_dropped(patch: pytest.MonkeyPatch) -> None:
+    """An answer reaches its run, and nobody takes the turn."""
+    named = Executor.named
+
+    def asleep(executor: Executor, name: str, recorded: Any, body: Any) -> None:
+        with pytest.MonkeyPatch.context() as quiet:
+            quiet.setattr(executor, "pump", lambda _cell: None)
+            named(executor, name, recorded, body)
+
+    patch.setattr(Executor, "named", asleep)
+
+
+def refused_turn_keeps_its_numbers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RunHeads, "put_back", RunHeads.keep)
+
+
+def left_request_forgotten(patch: pytest.MonkeyPatch) -> None:
+    sql = operations.STATEMENTS[work.OWE_REQUEST].replace("values (?1, ?2)", "select ?1, ?2 where 0")
+    patch.setitem(operations.STATEMENTS, work.OWE_REQUEST, sql.replace(" on conflict do nothing", ""))
+
+
+def left_request_never_closed(patch: pytest.MonkeyPatch) -> None:
+    sql = operations.STATEMENTS[work.CLOSE_REQUEST] + " and 0"
+    patch.setitem(operations.STATEMENTS, work.CLOSE_REQUEST, sql)
+
+
+def paused_for_ever(patch: pytest.MonkeyPatch) -> None:
+    sql = operations.STATEMENTS[work.CLEAR_GROUP] + " and 0"
+    patch.setitem(operations.STATEMENTS, work.CLEAR_GROUP, sql)
+
+
+def child_started_twice(patch: pytest.MonkeyPatch) -> None:
+    write = Consequences.write
+
+    def twice(consequences: Consequences, ask: Any) -> None:
+        write(consequences, ask)
+        if isinstance(ask, AskChild):
+            write(consequences, ask)
+
+    patch.setattr(Consequences, "write", twice)
+
+
+def undo_sent_to_nobody(patch: pytest.MonkeyPatch) -> None:
+    """The list of a saga inside of another is dropped where the inner one ends well."""
+    hand_over = saga._hand_over
+
+    def careless(self: saga, ledger: Any) -> None:
+        self._outer = None
+        hand_over(self, ledger)
+
+    patch.setattr(saga, "_hand_over", careless)
+
+
+def duplicate_start(patch: pytest.MonkeyPatch) -> None:
+    """A start that is sent again once its run has ended starts another one."""
+    write = Draft.write
+
+    def unguarded(draft: Draft, op: str, *params: object, must: str | None = None, fact: int | None = None) -> None:
+        starts = must == "known message" and isinstance(draft.unit.facts[0].body, Started)
+        write(draft, op, *params, must=None if starts else must, fact=fact)
+
+    patch.setattr(Draft, "write", unguarded)
+    patch.setattr(go_round, "restart", "after-end")
+
+
 PLANTED: dict[Plant, str] = {
     acknowledge_before_commit: "was accepted",
     dispatch_before_commit: "before that was decided",
@@ -258,7 +389,45 @@ PLANTED: dict[Plant, str] = {
     delayed_at_once: "before the time it was delayed to",
     unknown_told_as_rejected: "was rejected",
     timer_rings_early: "before it was due",
+    no_guard_on_run_n: "the end is not in sight",
+    chain_not_linked: "the hash chain breaks",
+    obligation_closed_by_a_failure: "there is no row",
+    key_forgotten: "times in the trail",
+    message_consumed_twice: "received the notes",
+    withdrawn_command_still_run: "does not owe",
+    wake_up_dropped: "the end is not in sight",
+    refused_turn_keeps_its_numbers: "is number",
+    left_request_forgotten: "was accepted",
+    left_request_never_closed: "is still owed",
+    paused_for_ever: "still owes",
+    child_started_twice: "waits for nothing that has a name",
+    undo_sent_to_nobody: "its table holds",
+    duplicate_start: "times in the trail",
 }
-"""Bugs that are found within 200 seeds, and what the checkers say of them."""
-RARE: dict[Plant, str] = {uncleanness_forgotten: "is compensated"}
-"""Found within some thousand seeds: several things have to come together."""
+"""Bugs that are found within 2,000 seeds, and what the checkers say of them."""
+RARE: dict[Plant, str] = {
+    uncleanness_forgotten: "is compensated",
+}
+"""Found within 10,000 seeds: several things have to come together."""
+
+
+def find(words: str, seeds: int) -> tuple[int, str] | None:
+    """The first seed of which a checker says so, from the first on, and its sentence."""
+    for seed in range(1, seeds + 1):
+        for sentence in simulate(seed).wrong:
+            if words in sentence:
+                return seed, sentence
+    return None
+
+
+def main() -> None:
+    """Print each bug, the first seed that finds it, and what a checker says of it."""
+    for plant, words in {**PLANTED, **RARE}.items():
+        with pytest.MonkeyPatch.context() as patch:
+            plant(patch)
+            seed, sentence = find(words, 10_000) or (None, "not found")
+        print(f"{plant.__name__:36} {seed!s:>6}  {sentence[:140]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
