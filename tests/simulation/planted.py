@@ -200,7 +200,7 @@ def overtaken_on_the_way(patch: pytest.MonkeyPatch) -> None:
 
 
 def dead_letter_holds_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lanes, "block", lambda _lanes, _key: None)
+    patch.setattr(Lanes, "block", lambda _lanes, _key, _message: None)
 
 
 def delayed_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -379,7 +379,7 @@ class Dispatch:
                 self._not_written(lane, owed, answer)
                 return
             if policy.hold:
-                self.lanes.block(owed.lane)
+                self.lanes.block(owed.lane, owed.envelope.id)
             self._over(lane, owed)
             if isinstance(body, Dead):
                 self._tell(body)

@@ -25,8 +25,8 @@ class Lane:
     queue: deque[Owed] = field(default_factory=deque[Owed])
     busy: bool = False
     """Its head is being handled, or the lane is reserved by a handling that covers it."""
-    blocked: bool = False
-    """A dead letter with `hold` stands in the way."""
+    blockers: set[str] = field(default_factory=set[str])
+    """Messages that stand in the way: dead letters with `hold`."""
 
 
 class Lanes:
@@ -105,15 +105,15 @@ class Lanes:
         lane = self._lanes[key] = Lane(key, busy=True)
         return lane
 
-    def block(self, key: LaneKey) -> None:
+    def block(self, key: LaneKey, message: str) -> None:
         """Let nothing of a lane pass until `unblock`."""
-        self._lanes.setdefault(key, Lane(key)).blocked = True
+        self._lanes.setdefault(key, Lane(key)).blockers.add(message)
 
-    def unblock(self, key: LaneKey) -> None:
+    def unblock(self, key: LaneKey, message: str) -> None:
         """The dead letter that stood in the way is gone."""
         lane = self._lanes.get(key)
         if lane is not None:
-            lane.blocked = False
+            lane.blockers.discard(message)
             self.pump(lane)
 
     def pause(self, group: str) -> None:
@@ -140,7 +140,7 @@ class Lanes:
 
     def pump(self, lane: Lane) -> None:
         """Hand out the lane's head, if it may be handled now."""
-        if lane.busy or lane.blocked or self._stopped:
+        if lane.busy or lane.blockers or self._stopped:
             return
         if not lane.queue:
             if self._lanes.get(lane.key) is lane:  # an alarm may still know a lane that another has followed

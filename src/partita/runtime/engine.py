@@ -178,7 +178,7 @@ class Engine:
         lost: list[Owed] = []
         for row in self.world.store.work.list_obligations():
             if row.state == "dead" and self._holds(row):
-                self.dispatch.lanes.block((row.group, row.case or f"\0{row.message}"))
+                self.dispatch.lanes.block((row.group, row.case or f"\0{row.message}"), row.message)
             if row.state in {"open", "delayed"} and not self.dispatch.lanes.has(row.message, row.group):
                 owed = self.owed_of(row)
                 owed.unclean = unclean and (row.state == "open" or row.due_at <= self.world.clock.now_us())

@@ -110,7 +110,7 @@ class Mending:
             owed = owed_from(fact, row.group, row)
             owed.position, owed.state, owed.attempts, owed.claims = answer.recorded[index].seq, "open", 0, 0
             owed.late, owed.due_at = True, 0
-            self._dispatch.lanes.unblock(owed.lane)
+            self._dispatch.lanes.unblock(owed.lane, row.message)
             self._world.transport.send(owed)
 
         return await commit(self._world.store, draft, send=self._world.transport.send, accepted=send_again)
@@ -147,7 +147,7 @@ class Mending:
             recorded = answer.recorded[index] if isinstance(answer, Accepted) else None
             self._executor.named(row.caller, recorded, body)
         if owed is not None and isinstance(answer, Accepted):
-            self._dispatch.lanes.unblock(owed.lane)
+            self._dispatch.lanes.unblock(owed.lane, row.message)
         return answer
 
     def _fact(self, row: ObligationRow) -> Fact:

@@ -344,7 +344,7 @@ async def test_a_dead_letter_with_hold_blocks_its_case(stages: Make) -> None:
     stage.execute()
     assert stage.units == []
 
-    stage.dispatch.lanes.unblock(("mail", "order:1"))
+    stage.dispatch.lanes.unblock(("mail", "order:1"), "m1")
     assert len(stage.units) == 1
 
 

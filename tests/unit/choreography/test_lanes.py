@@ -334,7 +334,7 @@ def test_a_lane_of_a_paused_group_can_not_be_reserved(floor: Floor) -> None:
 
 
 def test_a_blocked_lane_can_not_be_reserved(floor: Floor) -> None:
-    floor.lanes.block(("stock", "order:1"))
+    floor.lanes.block(("stock", "order:1"), "dead")
 
     assert floor.lanes.reserve(("stock", "order:1")) is None
 
@@ -351,24 +351,36 @@ def test_a_lane_that_has_been_given_back_can_be_reserved(floor: Floor) -> None:
 
 
 def test_a_blocked_lane_hands_nothing_out_until_it_is_unblocked(floor: Floor) -> None:
-    floor.lanes.block(("stock", "order:1"))
+    floor.lanes.block(("stock", "order:1"), "dead")
     floor.add("a")
     assert floor.began == []
 
-    floor.lanes.unblock(("stock", "order:1"))
+    floor.lanes.unblock(("stock", "order:1"), "dead")
+    assert floor.began == ["a"]
+
+
+def test_a_lane_with_two_dead_letters_waits_for_both(floor: Floor) -> None:
+    for message in ("dead", "dead too"):
+        floor.lanes.block(("stock", "order:1"), message)
+    floor.add("a")
+
+    floor.lanes.unblock(("stock", "order:1"), "dead")
+    assert floor.began == []
+
+    floor.lanes.unblock(("stock", "order:1"), "dead too")
     assert floor.began == ["a"]
 
 
 def test_a_lane_may_be_blocked_while_it_is_busy(floor: Floor) -> None:
     floor.add("a", "b")
-    floor.lanes.block(("stock", "order:1"))
+    floor.lanes.block(("stock", "order:1"), "dead")
     floor.end("a")
 
     assert floor.began == ["a"]
 
 
 def test_a_block_holds_no_other_case(floor: Floor) -> None:
-    floor.lanes.block(("stock", "order:1"))
+    floor.lanes.block(("stock", "order:1"), "dead")
     floor.add("a", case="order:2")
 
     assert floor.began == ["a"]
@@ -428,7 +440,7 @@ def test_what_an_earlier_process_died_with_is_known_until_it_is_claimed(floor: F
 
 
 def test_unblocking_what_is_not_blocked_changes_nothing(floor: Floor) -> None:
-    floor.lanes.unblock(("stock", "order:9"))
+    floor.lanes.unblock(("stock", "order:9"), "dead")
     floor.add("a")
 
     assert floor.began == ["a"]
