@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from partita.choreography.dispatch import Dispatch
 from partita.choreography.lanes import Lane, Lanes
@@ -24,7 +25,7 @@ from partita.orchestration.saga import Undoing, saga
 from partita.runtime.desk import Desk
 from partita.runtime.requests import Reply, Request, message_id_of
 from partita.store import work
-from partita.store.facts import Discarded, Handled, Received, Started
+from partita.store.facts import Discarded, Handled, Received, Retried, Started
 from partita.store.port import Lost
 from partita.store.sqlite import chain, folding, operations, writer
 from partita.store.sqlite.runs import RunHeads
@@ -291,6 +292,17 @@ def message_consumed_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "take", copied)
 
 
+def voided_completion_replayed(patch: pytest.MonkeyPatch) -> None:
+    def mindful(history: Any) -> Any:
+        return read_record([_unvoided(fact) for fact in history])
+
+    patch.setattr(run, "read_record", mindful)
+
+
+def _unvoided(fact: Any) -> Any:
+    return replace(fact, body=replace(fact.body, voids=())) if isinstance(fact.body, Retried) else fact
+
+
 def withdrawn_command_still_run(patch: pytest.MonkeyPatch) -> None:
     """What is withdrawn stays in its lane, and closing what is closed already is not refused."""
     write = Draft.write
@@ -394,6 +406,7 @@ PLANTED: dict[Plant, str] = {
     obligation_closed_by_a_failure: "there is no row",
     key_forgotten: "times in the trail",
     message_consumed_twice: "received the notes",
+    voided_completion_replayed: "waits for nothing that has a name",
     withdrawn_command_still_run: "does not owe",
     wake_up_dropped: "the end is not in sight",
     refused_turn_keeps_its_numbers: "is number",

@@ -226,6 +226,7 @@ books = Service(
 parcels = Service("parcels", timeout="10s")
 insurer = Service(
     "insurer",
+    retry=Retry(attempts=2, first="1s"),  # few: nobody catches its failure, so its caller stops and is retried
     tables="create table if not exists insurer_policy (parcel_id text primary key) strict;",
 )
 approvals = Service("approvals", retry=QUICK)
@@ -290,6 +291,7 @@ def count(event: Reserved | Charged | Shipped, tx: Transaction) -> None:
 async def insure(command: Insure, tx: AsyncTransaction) -> str:
     """An answer that is no event: it goes to the caller only."""
     await tx.execute("insert into insurer_policy values (?)", command.parcel_id)
+    outside().stumble(f"insure {command.parcel_id}")
     return f"policy of {command.parcel_id}"
 
 
