@@ -25,6 +25,7 @@ import apsw
 from standing import parked_disk_b, parked_memory_b, recovery_s
 
 from partita import App, Case, Command, Event, Service, Transaction, call, receive, step, workflow
+from partita.runtime.process import own_process
 
 ThingId = Annotated[str, Case("thing")]
 
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, once")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
+    own_process()  # as `partita dev` does
     repeats, scale = (1, 0.1) if given.quick else (given.repeats, 1.0)
     figures = {name: measure(name, repeats=repeats, scale=scale) for name in given.names or BENCHES}
     figures |= ratios({name: figure["median"] for name, figure in figures.items()})

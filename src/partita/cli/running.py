@@ -20,6 +20,7 @@ from partita.cli.options import ANSWERING, Answering, find
 from partita.cli.output import print_json, print_note
 from partita.errors import BackendError
 from partita.runtime.app import App
+from partita.runtime.process import own_process
 from partita.runtime.settings import Settings, naming_store
 
 DEMO_FOLDER = Path("partita-demo")
@@ -63,6 +64,7 @@ async def _run(app: App, settings: Settings, *, as_json: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     with naming_store(settings.store):
+        own_process()
         async with app.run(settings.store):
             _announce(app, settings.store, as_json=as_json)
             await asked.wait()
