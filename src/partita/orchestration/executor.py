@@ -467,7 +467,7 @@ class Executor:
 
     def _never_began(self, cell: Cell, taken: list[Pending], answer: Refusal) -> None:
         """The unit that was to start a run was refused: another one stands in its place, or its message is taken."""
-        self.roster.forget(cell)
+        self.roster.hand_over(cell, self.pump)
         for pending in taken:
             if pending.again is not None and answer.why == "known run":
                 pending.again()

@@ -118,12 +118,24 @@ class Roster:
             cell.live = None
 
     def forget(self, cell: Cell) -> None:
-        """Let a run go altogether; another one of its name stays."""
+        """Let a run go altogether; another one of its name stays, and is woken when it wants to be."""
         self.close(cell)
         if self._cells.get(cell.run) is cell:
             if not cell.new:  # One that never began has none: it would be that of the run whose name it took.
                 self._wakes.pop(cell.run, None)
             del self._cells[cell.run]
+
+    def hand_over(self, cell: Cell, pump: Callable[[Cell], None]) -> None:
+        """Forget a run that never began; what came to it meanwhile is for the one of its name that stands."""
+        self.forget(cell)
+        if not (cell.unanswered or cell.inbox or cell.pending or cell.stale):
+            return
+        standing = self.find_or_load(cell.run)
+        if standing is not None:
+            standing.unanswered += cell.unanswered
+            standing.pending.extend(cell.pending)
+            standing.stale = True
+            pump(standing)
 
     def close_all(self) -> None:
         """Let all go."""

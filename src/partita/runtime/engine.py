@@ -134,17 +134,17 @@ class Engine:
         self.desk.take_owed_requests()
         self._background = [self._spawn(self.alarms.watch()), self._spawn(self._tidy())]
 
-    async def stop(self) -> bool:
+    async def stop(self, is_lost: Callable[[], bool] = lambda: False) -> bool:
         """Begin nothing more, and let what is being handled end, as far as it does in time; whether that was all.
 
         Only then may the store be closed cleanly: what is open at a clean start has never begun, but for the attempts
-        that failed, so that a saga may withdraw it.
+        that failed, so that a saga may withdraw it. Where the store `is_lost`, nothing more can end.
         """
         self.dispatch.stop()
         deadline = self.world.clock.now_us() + int(LIMITS.drain_s * 1_000_000)
-        while self.is_moving() and self.world.clock.now_us() < deadline:
+        while self.is_moving() and not is_lost() and self.world.clock.now_us() < deadline:
             await self.world.clock.sleep(0.01)
-        clean = not self.is_moving() and not self.dispatch.lanes.has_unclean()
+        clean = not is_lost() and not self.is_moving() and not self.dispatch.lanes.has_unclean()
         self.executor.stop()
         for task in self._background:
             task.cancel()

@@ -73,7 +73,7 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
                 try:
                     yield EngineClient(engine, look)
                 finally:
-                    clean = await engine.stop()
+                    clean = await engine.stop(stopped.done)
                     dog.stop()
                     guard.cancel()
                     refolding.cancel()

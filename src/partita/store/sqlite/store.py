@@ -75,8 +75,14 @@ class SqliteStore:
         self._lane.submit(unit)
 
     def register_topology(self, topology: Topology) -> Topology:
-        """The topology under its number in this store; facts submitted from now on are written under it."""
-        return self._lane.call(lambda: self._executor.add_topology(topology)).result()
+        """The topology under its number in this store; facts submitted from now on are written under it.
+
+        Raises StoreError where it can't be written.
+        """
+        try:
+            return self._lane.call(lambda: self._executor.add_topology(topology)).result()
+        except apsw.Error as error:
+            raise StoreError(f"the store stopped: {error}\nStart again; nothing acknowledged is lost.") from error
 
     async def refold(self, cases: Sequence[str] | None = None, *, limit: int = 500) -> int:
         """Write cases folded anew: those given, or up to `limit` that are stale; how many."""
