@@ -37,12 +37,14 @@ from partita import (
     step,
     workflow,
 )
+from partita.cli.failures import explain
 from partita.clock import US, SystemClock
 from partita.runtime.client import LocalClient
 from partita.runtime.requests import Request
 from partita.runtime.running import EngineClient
 from tests.crash import points
 from tests.crash.plants import plant
+from tests.crash.trouble import TROUBLES, lift
 
 OrderId = Annotated[str, Case("order")]
 STOCK = 1_000
@@ -114,6 +116,9 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     nth: int = 1
     pages: int = 0
     """The log is folded back as soon as it has so many."""
+    trouble: str = ""
+    """What is wrong with its machine, and when or by how much."""
+    number: int = 0
     plant: str = ""
     """What is to be wrong with it."""
 
@@ -162,7 +167,7 @@ stock = Service(
         insert into stock_free values ('mug', {STOCK}) on conflict do nothing;
     """,
 )
-card = Service("card", retry=Retry(attempts=6, first="20ms"), timeout="20s")
+card = Service("card", retry=Retry(attempts=6, first="20ms"), timeout="1s")
 parcels = Service("parcels")
 
 
@@ -336,12 +341,15 @@ def be(life: Life) -> None:
             plant(life.plant)
         if life.pages:
             points.fold_back_every(life.pages)
+        if life.trouble:
+            TROUBLES[life.trouble](life.number)
         if life.point:
             points.arm(life.point, life.nth, World.folder / KILLED)
         asyncio.run(live(life))
-    except BaseException:  # noqa: BLE001 - whoever reads it must learn of everything
-        (World.folder / COMPLAINT).write_text(traceback.format_exc())
-        os._exit(1)
+    except BaseException as error:  # noqa: BLE001 - whoever reads it must learn of everything
+        lift()
+        (World.folder / COMPLAINT).write_text(f"{traceback.format_exc()}\n{explain(error).remedy}\n")
+        os._exit(explain(error).exit)
     os._exit(0)
 
 

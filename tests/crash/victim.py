@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import msgspec
 
@@ -22,6 +22,8 @@ from tests.crash.killable import Life
 
 ROOT = Path(__file__).parents[2]
 KILLED = -signal.SIGKILL
+PATIENCE_S = 4.0
+"""How long a life may get nowhere before it is killed."""
 NEW_ORDERS = 2
 """In each life: one that is shipped, and one that is refused and undone."""
 
@@ -98,7 +100,7 @@ class Victim:
         """Live until the n-th pass of a point; whether it came to that."""
         self.orders += NEW_ORDERS
         elsewhere = self.orders if point == points.ANSWERING else 0
-        self.nursery.begin(self._life(elsewhere=elsewhere, point=point, nth=nth))
+        self.nursery.begin(self.life(elsewhere=elsewhere, point=point, nth=nth))
         if elsewhere:
             asyncio.run(self._order_elsewhere(elsewhere))
         killed = self._is_killed()
@@ -108,15 +110,27 @@ class Victim:
     def kill_after(self, delay_s: float) -> bool:
         """Live for so long at most; whether it was killed before its end."""
         self.orders += NEW_ORDERS
-        process = self.nursery.begin(self._life())
+        process = self.nursery.begin(self.life())
         Event().wait(delay_s)
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
         return self._count(ANYWHERE, killed=self._is_killed())
 
+    def live_under(self, trouble: str, number: int) -> int:
+        """Live on a machine that is not well, for a while at most; how it ended."""
+        self.orders += NEW_ORDERS
+        process = self.nursery.begin(self.life(trouble=trouble, number=number))
+        killing = Timer(PATIENCE_S, os.kill, (process, signal.SIGKILL))
+        killing.start()
+        try:
+            return self.nursery.end()
+        finally:
+            killing.cancel()
+            killing.join()
+
     def end(self) -> list[str]:
         """Live to the end; what is wrong then."""
-        self.nursery.begin(self._life())
+        self.nursery.begin(self.life())
         assert not self._is_killed()
         self.last_s = float((self.folder / "ended").read_text().splitlines()[-1])
         books = self.books()
@@ -158,7 +172,8 @@ class Victim:
         path = self.folder / killable.COMPLAINT
         return path.read_text() if path.exists() else "it said nothing"
 
-    def _life(self, *, elsewhere: int = 0, point: str = "", nth: int = 1) -> Life:
+    def life(self, *, elsewhere: int = 0, point: str = "", nth: int = 1, trouble: str = "", number: int = 0) -> Life:
+        """What its next process is to do."""
         return Life(
             form=self.form,
             folder=os.fspath(self.folder),
@@ -167,6 +182,8 @@ class Victim:
             point=point,
             nth=nth,
             pages=self.pages,
+            trouble=trouble,
+            number=number,
             plant=self.plant,
         )
 

@@ -272,7 +272,8 @@ class Executor:
         if clean:
             with suppress(apsw.Error):  # without the mark the next holder takes it for unclean, and looks more closely
                 set_meta(self.connection, "clean", "1")
-        self.connection.close()
+        with suppress(apsw.Error):  # what a failing disk won't take home stays in the log
+            self.connection.close()
 
     # One unit.
 
