@@ -38,7 +38,7 @@ def test_hundreds_of_kills_leave_nothing_undone_or_done_twice(
 
 
 def test_an_answer_before_its_commit_is_found(tmp_path: Path, nursery: Nursery) -> None:
-    victim = Victim(nursery, tmp_path, "orchestration", plant="answer before commit")
+    victim = Victim(nursery, tmp_path, "choreography", plant="answer before commit")
     assert victim.kill_at(points.ANSWERED, 1)
 
     assert any("was acknowledged, and is not there" in sentence for sentence in wrong_of(victim))
