@@ -8,7 +8,6 @@ from partita.clock import SystemClock
 from partita.messages.answers import Delivery
 from partita.store.sqlite import writer
 
-
 AT_ONCE = 40
 
 
