@@ -12,11 +12,13 @@ from typing_extensions import override
 
 from partita.testing import system
 from partita.testing.chaos import Chaos
-from partita.testing.forms import FORMS, LESSER
+from partita.testing.customers import Customers
+from partita.testing.forms import FORMS
 from partita.testing.life import CommitRates, Life
 from partita.testing.outside import Plan, Rates
 from partita.testing.people import People
 from partita.testing.simulation import Report, Simulation
+from partita.testing.subject import Subject
 from partita.testing.wire import WireRates
 from tests.crash.report import Summary
 
@@ -56,16 +58,16 @@ class SmallRun(Simulation):
 
     def __init__(self, form: str) -> None:
         super().__init__(1)
-        self.form = form
+        self.subject = Subject(form, FORMS[form], (), frozenset(), [Customers(PLANS)], PLANS)
         setting = self._setting
         setting.app = FORMS[form]
         setting.wire, setting.commits = WireRates(), CommitRates()
         setting.thread_s = setting.disk_s = 0.0
-        self.system.lesser = LESSER[form]
-        self.system.lost_replies = self.system.others = self.system.deploys = 0.0
+        self.system.lost_replies = self.system.others = self.system.deploys = self.system.retires = 0.0
+        self.system.set_back = 0.0
         self.system.outside.rates = Rates()
         self.system.outside.plans = PLANS
-        self.people = People(self.system, PLANS, {})
+        self.people = People(self.system, self.subject.parties)
         self.chaos = Chaos(self.system, {"evict": 1.0}, every_s=1.0)
 
 

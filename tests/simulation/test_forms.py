@@ -15,11 +15,13 @@ from partita.runtime.look import Look
 from partita.store.facts import Published
 from partita.store.sqlite.store import open_store
 from partita.testing.chaos import Chaos
+from partita.testing.customers import Customers
 from partita.testing.forms import FORMS
 from partita.testing.outside import Plan, Rates
 from partita.testing.people import People
 from partita.testing.processes import Placed
 from partita.testing.simulation import Simulation
+from partita.testing.subject import Subject
 
 SEEDS = range(1, 41)
 CALM = {"evict": 2.0, "kill": 0.5, "restart": 0.5, "kill later": 0.5}
@@ -36,14 +38,14 @@ class Business:
     """Orders in which a limit of a workflow has passed, or a call's attempts were spent."""
 
 
-class Modest(People):
+class Modest(Customers):
     """Customers who can all be served, whoever comes first; but for one who wants more than there is."""
 
     @override
-    async def _order(self, order: Placed, plan: Plan, after_s: float) -> None:
+    async def _order(self, order: Placed, after_s: float) -> None:
         wanted = replace(order, count=9 if order.order_id == "o4" else 1)
         self.placed[order.order_id] = wanted
-        await super()._order(wanted, plan, after_s)
+        await super()._order(wanted, after_s)
 
 
 class Shop(Simulation):
@@ -51,14 +53,14 @@ class Shop(Simulation):
 
     def __init__(self, seed: int, form: str) -> None:
         super().__init__(seed)
-        self.form = form
+        plans = plans_of(seed)
+        self.subject = Subject(form, FORMS[form], (), frozenset(), [Modest(plans)], plans)
         self._setting.app = FORMS[form]
-        self.system.deploys = self.system.others = 0.0
+        self.system.deploys = self.system.others = self.system.retires = 0.0
         outside = self.system.outside
         outside.rates = Rates(before=0.05, after=0.05)
-        outside.plans = plans_of(seed)
-        outside.dice = Random(seed)
-        self.people = Modest(self.system, outside.plans, {})
+        outside.plans = plans
+        self.people = People(self.system, self.subject.parties)
         self.chaos = Chaos(self.system, CALM, every_s=2.0)
         self.business = Business()
 

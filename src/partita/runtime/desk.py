@@ -179,7 +179,13 @@ class Desk:
         )
 
     async def _start_along(self, draft: Draft, message: Any) -> Answer | None:
-        """Publish and start the run that it starts in one unit, where nobody is before it in the workflow's lane."""
+        """Publish and start the run that it starts in one unit, where nobody is before it in the workflow's lane.
+
+        Not after an unclean end: a run that kills its process before it is durable would do so each time it is asked
+        for; an event that goes the ordinary way is claimed before it is tried again.
+        """
+        if not self._world.clean:
+            return None
         lanes = [
             lane
             for _, owed in draft.owed

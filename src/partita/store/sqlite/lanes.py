@@ -101,6 +101,7 @@ class ThreadLane:
         self._patience = 0
         """Batches that go to the thread before the loop tries its hand again, after it met a slow commit."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = threading.get_ident()
         self._stopped: BaseException | None = None
         self._closed = False
         self._held: Unit | _Call | None = None
@@ -116,6 +117,10 @@ class ThreadLane:
             self._loop = asyncio.get_running_loop()
         if self._closed:
             self._loop.call_soon(_answer, [unit], [_closed()])
+            return
+        if threading.get_ident() != self._home:  # a last word, said while the loop is held: it can hand nothing over
+            self._away += 1
+            self._inbox.put([unit])
             return
         if not self._submitted:
             self._loop.call_soon(self._hand_over)
