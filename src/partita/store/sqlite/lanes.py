@@ -1,7 +1,7 @@
 """Lanes: who calls the writer, and how answers come back to the loop that submitted.
 
-The thread lane is for production; the inline lane runs the same writer in callbacks of the loop, for simulations: every
-order in it follows from the loop's. Both take units first in, first out, and give a batch's answers in one callback.
+The thread lane is for production, the one in `inline` for simulations. Both take units first in, first out, and give a
+batch's answers in one callback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Lane(Protocol):
         ...
 
 
-class _Call:
+class Call:
     """Something of the store's own, to be run by the writer."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
@@ -93,18 +93,18 @@ class ThreadLane:
         self._executor = executor
         self._limits = limits
         self._on_stopped = on_stopped
-        self._inbox: SimpleQueue[list[Unit] | _Call | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[Unit] | Call | None] = SimpleQueue()
         self._submitted: list[Unit] = []
         self._away = 0
         """Units that the thread has and has not answered."""
-        self._last_call: _Call | None = None
+        self._last_call: Call | None = None
         self._patience = 0
         """Batches that go to the thread before the loop tries its hand again, after it met a slow commit."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._home = threading.get_ident()
         self._stopped: BaseException | None = None
         self._closed = False
-        self._held: Unit | _Call | None = None
+        self._held: Unit | Call | None = None
         self._coming: deque[Unit] = deque()
         self._thread = threading.Thread(target=self._run, name="partita-writer", daemon=True)
         self._dog = Watchdog(executor.watch, interrupt=executor.connection.interrupt)
@@ -116,7 +116,7 @@ class ThreadLane:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         if self._closed:
-            self._loop.call_soon(_answer, [unit], [_closed()])
+            self._loop.call_soon(answer_all, [unit], [closed()])
             return
         if threading.get_ident() != self._home:  # a last word, said while the loop is held: it can hand nothing over
             self._away += 1
@@ -133,7 +133,7 @@ class ThreadLane:
         with suppress(RuntimeError):  # before any loop runs, nobody could hear that the store stopped
             self._loop = self._loop or asyncio.get_running_loop()
         self._send()
-        call = self._last_call = _Call(act)
+        call = self._last_call = Call(act)
         self._inbox.put(call)
         return call.future
 
@@ -195,17 +195,17 @@ class ThreadLane:
             answers = [Lost(self._stopped or error) for _ in units]
         if perf_counter() - began > HERE_S_MAX:
             self._patience = PATIENCE
-        _answer(units, answers)
+        answer_all(units, answers)
 
     def _answer(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:
         self._away -= len(units)
-        _answer(units, answers)
+        answer_all(units, answers)
 
     # On the writer's thread.
 
     def _run(self) -> None:
         while (first := self._next()) is not None:
-            if isinstance(first, _Call):
+            if isinstance(first, Call):
                 first.run()
                 if first.stopped is not None:
                     self._stop([], first.stopped)
@@ -216,12 +216,12 @@ class ThreadLane:
             else:
                 self._decide(self._gather(first))
 
-    def _next(self) -> Unit | _Call | None:
+    def _next(self) -> Unit | Call | None:
         """What is to be done next; None where nothing is behind."""
         held, self._held = self._held, None
         while held is None and not self._coming:
             item = self._inbox.get()
-            if item is None or isinstance(item, _Call):
+            if item is None or isinstance(item, Call):
                 return item
             self._coming.extend(item)
         return held or self._coming.popleft()
@@ -245,7 +245,7 @@ class ThreadLane:
             return False
         if item is None:
             self._inbox.put(None)  # nothing is behind the end
-        elif isinstance(item, _Call):
+        elif isinstance(item, Call):
             self._held = item
         else:
             self._coming.extend(item)
@@ -311,12 +311,12 @@ class _Statements:
     """Statements on their way from a coroutine to the writer that waits for it."""
 
     def __init__(self) -> None:
-        self._waiting: SimpleQueue[_Call | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Call | None] = SimpleQueue()
         self._over = False
 
     def post(self, act: Callable[[], T]) -> Awaitable[T]:
         """Send one over; called on the loop."""
-        call = _Call(act)
+        call = Call(act)
         self._waiting.put(call)
         if self._over:  # nobody serves any more: the writer has given the work up
             call.future.cancel()
@@ -344,151 +344,12 @@ class _Statements:
         return False
 
 
-class InlineLane:
-    """The writer as callbacks of the submitting loop: one turn commits, the next one answers."""
-
-    def __init__(self, executor: Executor, *, limits: Limits, on_stopped: OnStopped | None) -> None:
-        self._executor = executor
-        self._limits = limits
-        self._on_stopped = on_stopped
-        self._waiting: deque[Unit] = deque()
-        self._stopped: BaseException | None = None
-        self._silent = False
-        self._closed = False
-        self._turning = False
-        """A turn is under way or has been asked for."""
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._working: asyncio.Task[None] | None = None
-
-    def submit(self, unit: Unit) -> None:
-        """Register a unit; it is decided in a later callback of the running loop."""
-        loop = asyncio.get_running_loop()
-        if self._silent:
-            return
-        if self._closed:
-            loop.call_soon(_answer, [unit], [_closed()])
-            return
-        self._waiting.append(unit)
-        self._ask_turn(loop)
-
-    def call(self, act: Callable[[], T]) -> Future[T]:
-        """Run it now: no transaction is open between two callbacks, but for asynchronous work."""
-        if self._working is not None:
-            raise StoreError("the store is busy with asynchronous work\nTry again when it has been answered.")
-        call = _Call(act)
-        call.run()
-        if call.stopped is not None:
-            self._stop(asyncio.get_running_loop(), [], call.stopped)
-        return call.future
-
-    async def close(self) -> bool:
-        """Decide everything submitted, answer it; whether nothing was lost."""
-        self._closed = True
-        await self._idle.wait()
-        return self._stopped is None and not self._silent
-
-    def abandon(self) -> None:
-        """As a crash would: nothing further is decided or answered."""
-        self._silent = self._closed = True
-        self._waiting.clear()
-        self._idle.set()
-        if self._working is not None:
-            self._working.cancel()
-
-    def _ask_turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._turning:
-            self._turning = True
-            self._idle.clear()
-            loop.call_soon(self._turn, loop)
-
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._silent:
-            return
-        units = self._gather()
-        if self._stopped is not None:
-            self._tell(loop, units, [Lost(self._stopped) for _ in units])
-        elif units and units[0].work_async is not None:
-            self._working = loop.create_task(self._decide_alone(loop, units[0], units[0].work_async))
-        else:
-            self._decide(loop, units)
-
-    def _gather(self) -> list[Unit]:
-        waiting = self._waiting
-        units: list[Unit] = []
-        while waiting and len(units) < self._limits.batch_units_max:
-            if waiting[0].work_async is not None:
-                return units or [waiting.popleft()]
-            units.append(waiting.popleft())
-        return units
-
-    def _decide(self, loop: asyncio.AbstractEventLoop, units: list[Unit]) -> None:
-        try:
-            answers = self._executor.commit(units)
-        except Exception as error:  # noqa: BLE001 - everybody is answered, whatever happened
-            self._stop(loop, units, error)
-        else:
-            self._tell(loop, units, answers)
-
-    async def _decide_alone(self, loop: asyncio.AbstractEventLoop, unit: Unit, work: AsyncWork) -> None:
-        try:
-            scope = self._executor.open_alone(unit)
-            if isinstance(scope, Refusal):
-                answer: Answer = scope
-            else:
-                failed: BaseException | None = None
-                try:
-                    await work(unit, AsyncScopeOver(scope, _at_once))
-                except BaseException as error:  # noqa: BLE001 - users' code: whatever it raises refuses this unit only
-                    failed = error
-                if self._silent:
-                    return
-                answer = self._executor.close_alone(unit, scope, failed)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._working = None
-            self._stop(loop, [unit], error)
-        else:
-            self._working = None
-            self._tell(loop, [unit], [answer])
-
-    def _stop(self, loop: asyncio.AbstractEventLoop, units: list[Unit], error: BaseException) -> None:
-        if isinstance(error, Stopped):
-            if error.silent:
-                self._silent = self._closed = True
-                self._waiting.clear()
-                self._idle.set()
-                return
-            error = error.error
-        self._stopped = error
-        log.error("store.stopped", error=error)
-        if units:
-            self._tell(loop, units, [Lost(error) for _ in units])
-        if self._on_stopped:
-            loop.call_soon(self._on_stopped, error)
-
-    def _tell(self, loop: asyncio.AbstractEventLoop, units: list[Unit], answers: list[Answer]) -> None:
-        loop.call_soon(self._answer, loop, units, answers)
-
-    def _answer(self, loop: asyncio.AbstractEventLoop, units: list[Unit], answers: list[Answer]) -> None:
-        if self._silent:
-            return
-        _answer(units, answers)
-        self._turning = False
-        if self._waiting:
-            self._ask_turn(loop)
-        else:
-            self._idle.set()
-
-
 async def _await(work: AsyncWork, unit: Unit, scope: AsyncScope) -> None:
     await work(unit, scope)
 
 
-async def _at_once(act: Callable[[], T]) -> T:
-    return act()
-
-
-def _answer(units: Sequence[Unit], answers: Sequence[Answer]) -> None:
+def answer_all(units: Sequence[Unit], answers: Sequence[Answer]) -> None:
+    """Tell each unit's submitter what became of it."""
     for unit, answer in zip(units, answers, strict=True):
         told = unit.answered
         # What was to be done and who was to hear of it know their unit: left there, each unit would be a circle.
@@ -501,5 +362,6 @@ def _answer(units: Sequence[Unit], answers: Sequence[Answer]) -> None:
             )
 
 
-def _closed() -> Refusal:
+def closed() -> Refusal:
+    """What a unit is told that comes too late."""
     return Refusal("closed", StoreError("the store is closed\nOpen it again, or submit before it is closed."))

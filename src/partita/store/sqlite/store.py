@@ -15,7 +15,8 @@ from partita.limits import LIMITS, Limits
 from partita.messages.topology import Topology
 from partita.store.port import Projection, Unit
 from partita.store.sqlite.connection import Rows, is_memory, open_connection, set_durable
-from partita.store.sqlite.lanes import InlineLane, Lane, OnStopped, ThreadLane
+from partita.store.sqlite.inline import InlineLane
+from partita.store.sqlite.lanes import Lane, OnStopped, ThreadLane
 from partita.store.sqlite.lock import StoreLock, hold
 from partita.store.sqlite.migrate import IF_BROKEN, find_meta, migrate, read_format, set_meta
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
