@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from partita.store.sqlite import store
+from partita.store.sqlite.connection import select
 from partita.store.sqlite.writer import Executor
 from tests.crash import killable
 from tests.crash.disk import Act, Disk, watched
@@ -53,7 +54,7 @@ def record(form: str, folder: Path, *, orders: int, synchronous: str = "full") -
 def read_chain(path: Path) -> list[bytes]:
     """The links of a store's facts, each of which stands for all that was said up to there."""
     with closing(apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        return [bytes(link) for (link,) in connection.execute("select chain from trail order by seq")]
+        return [link for (link,) in select(connection, "select chain from trail order by seq")]
 
 
 @contextmanager

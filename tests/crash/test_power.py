@@ -101,7 +101,10 @@ def look_at_images(recording: Recording, count: int, *, seed: int, summary: Summ
     wrong: list[str] = []
     for index, (cut, files) in enumerate(iter_images(recording.log, cuts, dice)):
         with laid_out(files) as after:
-            wrong += look_at(after / killable.STORE, recording, cut, closely=index % EVERY == 0)
+            try:
+                wrong += look_at(after / killable.STORE, recording, cut, closely=index % EVERY == 0)
+            except Exception as error:  # noqa: BLE001 - what is broken breaks whatever reads it
+                wrong.append(f"after {cut} acts it can't be read: {error!r}")
     found = Counter({"images": count, "wrong": len(wrong)})
     found["acknowledged facts looked for"] = sum(recording.acknowledged(cut) for cut in cuts)
     summary.count("power cuts", found)

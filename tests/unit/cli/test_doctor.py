@@ -6,6 +6,7 @@ import pytest
 
 from partita.cli.main import run
 from partita.clock import SystemClock
+from partita.errors import StoreError
 from partita.runtime.backends import Shelf, examine, take
 from partita.store.facts import NewFact, Opened
 from partita.store.health import Finding
@@ -117,3 +118,12 @@ def test_a_row_that_no_fact_comes_to_is_named(store: Path, change: str, said: st
     assert not tables.well
     assert said in tables.said
     assert "backup" in tables.remedy
+
+
+def test_a_generation_that_is_no_number_is_an_error_of_ours(store: Path) -> None:
+    connection = apsw.Connection(str(store))
+    connection.execute("update meta set value = '!' where key = 'generation'")
+    connection.close()
+
+    with pytest.raises(StoreError, match=r"generation '!'.*\n.*restore the last backup"):
+        examine(store)

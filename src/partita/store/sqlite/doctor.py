@@ -23,7 +23,7 @@ from partita.store.sqlite.bookkeeping import check_bookkeeping
 from partita.store.sqlite.chain import find_break
 from partita.store.sqlite.connection import Rows, open_connection
 from partita.store.sqlite.lock import find_holder, lock_path
-from partita.store.sqlite.migrate import find_meta, list_migrations, read_format
+from partita.store.sqlite.migrate import find_meta, list_migrations, read_format, read_generation
 from partita.store.sqlite.names import Names
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
@@ -82,7 +82,7 @@ def _format(connection: apsw.Connection, found: int) -> Finding:
     newest = list_migrations()[-1][0]
     journal = str(connection.pragma("journal_mode"))
     app = (find_meta(connection, "app") or "") if found else ""
-    generation = int(find_meta(connection, "generation") or 1) if found else None
+    generation = read_generation(connection) if found else None
     said = f"format {found} of {newest}" if found else "empty: no engine has opened it yet"
     said += f", app {app}, generation {generation}" if app else ""
     said += f", SQLite {apsw.sqlite_lib_version()}"

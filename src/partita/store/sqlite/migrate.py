@@ -86,6 +86,14 @@ def find_meta(connection: apsw.Connection, key: str) -> str | None:
     return None if value is None else str(value)
 
 
+def read_generation(connection: apsw.Connection) -> int:
+    """Which life of the file this is. Raises StoreError where `meta` says what is no number."""
+    said = find_meta(connection, "generation") or "1"
+    if not (said.isascii() and said.isdecimal()):
+        raise StoreError(f"meta says generation {said!r}, which is no number\n{IF_BROKEN}")
+    return int(said)
+
+
 def set_meta(connection: apsw.Connection, key: str, value: str) -> None:
     """Set a value of `meta`."""
     connection.execute(_SET_META, (key, value))

@@ -10,7 +10,7 @@ import msgspec
 from partita.messages.topology import Topology
 from partita.store.sqlite.chain import ORIGIN
 from partita.store.sqlite.connection import select
-from partita.store.sqlite.migrate import find_meta
+from partita.store.sqlite.migrate import find_meta, read_generation
 
 _SELECT_KINDS = "select name, id from kind"
 _INSERT_KIND = "insert into kind (id, name) values (?, ?)"
@@ -43,7 +43,7 @@ class Register:
     def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor) -> None:
         self._cursor = cursor
         self._kinds: dict[str, int] = {}
-        self.generation = int(find_meta(connection, "generation") or 1)
+        self.generation = read_generation(connection)
         self.source = f"{find_meta(connection, 'source')}/{self.generation}"
         self.source_id = self._get_source(self.source)
         self.code = 0

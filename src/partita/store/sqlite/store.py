@@ -18,7 +18,7 @@ from partita.store.sqlite.connection import Rows, is_memory, open_connection, se
 from partita.store.sqlite.inline import InlineLane
 from partita.store.sqlite.lanes import Lane, OnStopped, ThreadLane
 from partita.store.sqlite.lock import StoreLock, hold
-from partita.store.sqlite.migrate import IF_BROKEN, find_meta, migrate, read_format, set_meta
+from partita.store.sqlite.migrate import IF_BROKEN, find_meta, migrate, read_format, read_generation, set_meta
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
 from partita.store.sqlite.writer import Executor, Faults
@@ -37,7 +37,7 @@ class SqliteReader:
         self.work = SqliteWork(rows)
         self.cases = SqliteCases(rows, clock=clock, projection=projection)
         self.app = find_meta(connection, "app") or ""
-        self.generation = int(find_meta(connection, "generation") or 1)
+        self.generation = read_generation(connection)
         self._connection = connection
         self._shared = shared
 
