@@ -104,7 +104,10 @@ def read_json(text: str, *, what: str = "the message") -> bytes:
     """An argument that is JSON, `-` for what comes on standard input, or `@file`; checked. Raises Usage."""
     raw, source = _read(text, what)
     if len(raw) > LIMITS.payload_bytes_max:
-        raise Usage(f"{source} is {len(raw):,} bytes", f"A message has at most {LIMITS.payload_bytes_max:,} bytes.")
+        raise Usage(
+            f"{source} is over {LIMITS.payload_bytes_max:,} bytes",
+            "Make it smaller, or raise limits.payload_bytes_max.",
+        )
     if not raw.strip():
         raise Usage(f"{source} is empty", f"Give the message as JSON, in quotes: {_EXAMPLE}")
     try:

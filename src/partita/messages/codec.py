@@ -181,6 +181,10 @@ def _refuse_value(value: object, error: Exception) -> NoReturn:
 
 
 def _not_json(what: str, error: Exception) -> MessageError:
+    if "out of range" in str(error):
+        return MessageError(
+            f"{what}: a number in it is an integer beyond 64 bits, or no finite float\nSend it as text."
+        )
     return MessageError(
         f"{what}: not JSON: {error}\nSend JSON in UTF-8, without NaN, Infinity or half surrogate pairs."
     )

@@ -67,22 +67,30 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tak
         except asyncio.IncompleteReadError:
             return
         except asyncio.LimitOverrunError:
-            await _skip_line(reader)
+            if not await _skip_line(reader):
+                return
             await _send(writer, _too_long(""))
-            return
+            continue
         try:
             request = msgspec.json.decode(line, type=Request)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             why = f"that is no request: {one_line(error)}"
             await _send(writer, Reply(status="rejected", why=why, remedy="Use the partita command or Client."))
             continue
         await _send(writer, await take(request))
 
 
-async def _skip_line(reader: asyncio.StreamReader) -> None:
-    """Read to the line's end: a socket that is closed with bytes unread takes the reply with it."""
-    while (piece := await reader.read(65_536)) and b"\n" not in piece:
-        pass
+async def _skip_line(reader: asyncio.StreamReader) -> bool:
+    """Read to the line's end, and nothing of the next; whether there was one."""
+    while True:
+        try:
+            await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError as error:
+            await reader.readexactly(max(error.consumed, 1))
+        except asyncio.IncompleteReadError:
+            return False
+        else:
+            return True
 
 
 def _too_long(key: str) -> Reply:

@@ -46,12 +46,12 @@ class Foreign:
 
     async def take(self, raw: bytes) -> tuple[Answer, str]:
         """Take bytes: publish them, know them as a duplicate, or put them in quarantine; says which and why."""
+        draft = Draft()
         try:
             envelope, message = self.read(raw)
+            self.write(draft, envelope, message)
         except PartitaError as error:
             return await self._quarantine(raw, one_line(error, LIMITS.error_text_max))
-        draft = Draft()
-        self.write(draft, envelope, message)
         answer = await commit(self._world.store, draft, send=self._world.transport.send)
         if isinstance(answer, Accepted | Lost):
             return answer, ""

@@ -60,7 +60,7 @@ def test_what_other_readers_would_read_differently_is_refused(text: str) -> None
 def test_what_is_too_long_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     (tmp_path / "long.json").write_text(json.dumps("x" * LIMITS.payload_bytes_max))
 
-    with pytest.raises(Usage, match="has at most 2,097,152 bytes"):
+    with pytest.raises(Usage, match=r"is over 2,097,152 bytes\nMake it smaller, or raise limits.payload_bytes_max"):
         read_json(f"@{tmp_path}/long.json")
 
 
