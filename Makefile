@@ -10,7 +10,7 @@ STATIC := ruff format-check mypy pyright imports spelling tidy
 TOGETHER = $(MAKE) --no-print-directory --silent --keep-going --jobs 2 --output-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check coverage mutate bench simulate truth crash services fmt docs unit $(STATIC)
+.PHONY: help setup demo test quick check coverage mutate bench simulate truth crash fuzz services fmt docs unit $(STATIC)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ truth: $(LIBRARY) ## does the story tell the truth? trouble by kind, form and se
 
 crash: $(DEV) ## kill processes, fail disks, cut the power; full counts [ARGS=...]
 	@$(BIN)/pytest tests/crash -v -m "slow or not slow" -o faulthandler_timeout=1800 $(ARGS)
+
+fuzz: $(DEV) ## every door under bytes guided by coverage, 60 s each [ARGS="codec door --seconds 600"]
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 services: ## servers that the tests need
 	@scripts/services.sh

@@ -17,6 +17,7 @@ from partita.errors import (
     PartitaError,
     Rejected,
     Unknown,
+    plain,
 )
 from partita.runtime.look import Ambiguous
 
@@ -87,7 +88,7 @@ def explain(error: BaseException) -> Failure:
         what = f"{type(error).__name__}: {what}"
         remedy = remedy or "Run it again with PARTITA_DEBUG=1 to see where; `partita doctor` looks at the store."
     key = error.key if isinstance(error, Unknown) else None
-    return Failure(kind=_KINDS.get(code, "failure"), exit=code, what=what, remedy=remedy, key=key)
+    return Failure(kind=_KINDS.get(code, "failure"), exit=code, what=plain(what), remedy=plain(remedy), key=key)
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -101,9 +101,18 @@ def decode_body(kind: str, raw: bytes) -> Body:
     if decoder is not None:
         try:
             return decoder.decode(raw)
-        except msgspec.ValidationError:
-            return Unread(raw=Raw(raw), name=kind)
-    return Unread(raw=Raw(raw), name=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+    return Unread(raw=_shown(raw), name=kind)
+
+
+def _shown(raw: bytes) -> Raw:
+    """Bytes as JSON, also where they are none any more: a story is told around such a hole."""
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Raw(msgspec.json.encode(raw.decode(errors="backslashreplace")))
+    return Raw(raw)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
