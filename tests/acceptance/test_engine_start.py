@@ -34,6 +34,7 @@ async def test_an_event_and_the_run_that_it_starts_are_one_unit(store: Path) -> 
 
     # Nobody was waited for: what the answer to the emit found durable was in its own unit.
     assert [fact.kind for fact in facts] == ["published", "started", "returned"]
+    assert len({fact.at for fact in facts}) == 1, "no effect stands before its cause"
 
 
 async def test_the_same_event_under_the_same_key_starts_nothing_twice(store: Path) -> None:

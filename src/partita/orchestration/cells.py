@@ -44,7 +44,7 @@ class Pending(msgspec.Struct, eq=False):
     def write(self, draft: Draft, row: RunRow, at: int | None) -> None:
         """Write it, and what comes with it, into the unit of the turn that takes it in."""
         if self.before is not None:
-            draft.take(self.before)
+            draft.take(self.before, at=at)
         draft.say(self.body, case=row.case, run=row.run, at=at)
         if self.beside is not None:
             self.beside(draft)

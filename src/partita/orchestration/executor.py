@@ -431,7 +431,8 @@ class Executor:
 
     def _refused(self, cell: Cell, draft: Draft, effects: Effects, taken: list[Pending], answer: Refusal) -> None:
         """Nothing of the turn happened: forget the run as it was imagined; its history is what it is rebuilt from."""
-        log.warning("turn.refused", run=cell.run, why=answer.why, error=answer.error)
+        if not cell.new:  # one that never began was asked for twice, and whoever asked is told
+            log.warning("turn.refused", run=cell.run, why=answer.why, error=answer.error)
         self._lift(draft, effects)
         self.roster.close(cell)
         if cell.new:

@@ -77,9 +77,10 @@ class Draft(msgspec.Struct, eq=False):
         """Add a write to a work table."""
         self.unit.writes.append(Write(op, params, must, fact))
 
-    def take(self, other: Draft) -> None:
-        """Begin with what another draft says; this one is empty so far."""
-        self.unit.facts.extend(other.unit.facts)
+    def take(self, other: Draft, *, at: int | None = None) -> None:
+        """Begin with what another draft says, said at this time; this one is empty so far."""
+        said = other.unit.facts if at is None else [msgspec.structs.replace(fact, at=at) for fact in other.unit.facts]
+        self.unit.facts.extend(said)
         self.unit.writes.extend(other.unit.writes)
         self.owed.extend(other.owed)
 
