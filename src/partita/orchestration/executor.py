@@ -57,7 +57,6 @@ from partita.transports.port import Owed
 log = Log(__name__)
 AnyWorkflow = Workflow[Any, Any]
 Settled = Callable[[Refusal | None], None]
-Told = Callable[[str | None, str], None]
 NOTHING_OPEN = Open()
 
 
