@@ -14,7 +14,7 @@ from msgspec import Raw
 from typing_extensions import TypeVar
 
 from partita.clock import US, Clock
-from partita.errors import NotFound
+from partita.errors import CallTimeout, NotFound
 from partita.messages.catalog import Catalog
 from partita.messages.codec import decode, encode
 from partita.messages.message import AnyCommand, Command, Event, is_message, type_of
@@ -139,6 +139,10 @@ class Client:
         return msgspec.structs.replace(msgspec.convert(plain, Request), data=Raw(data))
 
     def _answer(self, command: AnyCommand, reply: Reply) -> Any:
+        if reply.queued:
+            raise CallTimeout(
+                f"no engine runs: the command is kept for the next one, and has no answer yet (key {reply.key})"
+            )
         if not bytes(reply.answer):
             return None
         if reply.answer_type:
