@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from partita.errors import CallFailed, Rejected, Unknown
+from partita.runtime.requests import Request, message_id_of
 from partita.store.port import ObligationRow
 from partita.testing.outside import Plan
 from partita.testing.people import People
@@ -90,7 +91,11 @@ class Customers:
         self.people.system.trace.blame(f"key {key} was accepted for another body")
 
     async def _write_note(self, order_id: str, text: str, after_s: float) -> None:
-        """A foreign producer: it puts bytes on the wire, again and again, until it sees that they were taken."""
+        """A foreign producer: it puts bytes on the wire, again and again, until it sees that they were taken.
+
+        It waits until the order's own message is in the trail. An order that was left for the next engine was accepted
+        before that: a note that came first would meet no run, and its order would wait for one that nobody writes.
+        """
         await asyncio.sleep(after_s)
         while not self._is_placed(order_id):  # noqa: ASYNC110 - a person looks again
             await asyncio.sleep(1.0)
@@ -115,5 +120,6 @@ class Customers:
                 self.people.system.trace.blame(f"{command} was answered with {answer}")
 
     def _is_placed(self, order_id: str) -> bool:
-        asked = self.people.asked.get(f"order/{order_id}")
-        return self.people.system.over or (asked is not None and asked.accepted > 0)
+        system, placed = self.people.system, message_id_of(Request(op="emit", key=f"order/{order_id}"))
+        life = system.living()
+        return system.over or (life is not None and life.store.trail.find_message(placed) is not None)
