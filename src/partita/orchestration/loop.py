@@ -39,6 +39,7 @@ _events: Any = asyncio
 _WAKE_SLEEPER = _futures._set_result_unless_cancelled  # noqa: SLF001 - what asyncio.sleep hands to call_later
 _KEPT_MIN = 64  # finished tasks and cancelled timers are swept out when they are this many, and half of all
 _CLOSES_MAX = 100
+_unclosed: set[RunLoop] = set()  # collected as garbage, a run's coroutines would end inside of whichever run is on then
 
 order_gathering()
 
@@ -137,6 +138,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._generators_max = _KEPT_MIN
         self._siblings: dict[int, asyncio.Task[Any]] = {}
         self._outer: tuple[Any, ...] = ()
+        _unclosed.add(self)
 
     # Being entered, and run.
 
@@ -430,6 +432,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._kept.clear()
         self._generators.clear()
         self.context = Context()  # the old one holds the run
+        _unclosed.discard(self)
 
     def _refuse_when_closing(self) -> None:
         if self.closing:

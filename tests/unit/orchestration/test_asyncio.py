@@ -16,6 +16,7 @@ import pytest
 from partita.errors import DefinitionError, LimitExceeded
 from partita.orchestration.acts import call, publish, receive
 from partita.orchestration.run import Ended, LiveRun, Raised
+from partita.orchestration.saga import saga
 from partita.orchestration.step import step
 from partita.orchestration.workflow import Workflow, workflow
 from partita.store.facts import Handled, Received, Started
@@ -26,6 +27,7 @@ from tests.unit.orchestration.words import (
     Charged,
     Confirmed,
     OrderPlaced,
+    Release,
     Reserve,
     Reserved,
     Shipped,
@@ -527,6 +529,35 @@ async def test_a_coroutine_that_will_not_close_is_let_go() -> None:
         run.live.close()
 
     assert run.live.outcome is None
+
+
+async def test_a_run_that_nobody_closes_does_not_end_inside_of_another() -> None:
+    @workflow(starts_on=OrderPlaced)
+    async def dropped(order: OrderPlaced) -> None:
+        async with saga():
+            try:
+                await receive(Shipped)
+            finally:
+                await publish(Cancelled())
+
+    @workflow(starts_on=OrderPlaced)
+    async def other(order: OrderPlaced) -> None:
+        async with saga():
+            gc.collect()
+            await call(Reserve(), expect=Reserved, undo=Release())
+
+    def start(definition: Workflow[Any, Any]) -> LiveRun:
+        live = LiveRun(definition, run=f"{definition.name}/order:1/1", case="order:1", decode=CATALOG.decode)
+        live.apply(US, Started(workflow=definition.name, message="m0", correlation="c"), OrderPlaced())
+        return live
+
+    gc.collect()
+    start(dropped)
+    live = start(other)
+
+    assert live.outcome is None
+    assert [ask.step for ask in live.take()] == ["Reserve#1"]
+    live.close()
 
 
 async def test_an_evicted_run_goes_on_where_it_was() -> None:
