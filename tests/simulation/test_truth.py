@@ -72,6 +72,23 @@ def test_the_same_seed_tells_the_same_story() -> None:
     assert tell("call-held", "hybrid", 7) == tell("call-held", "hybrid", 7)
 
 
+def test_a_scene_leaves_no_run_behind_it() -> None:
+    stage = Stage("hybrid", "person", 1)
+
+    async def scene() -> None:
+        stage.start()
+        await stage.bring(BRING["person"], calm=True)
+
+    stage.run(scene())
+
+    assert stage.life is not None
+    assert stage.life.ended, "a run that is only dropped ends when the garbage is collected, in the middle of another"
+
+
+def test_a_trouble_stands_when_nothing_else_is_owed() -> None:
+    assert lies("no-subscriber", "hybrid", range(49, 50)) == []  # its engine dies before the mail has gone out
+
+
 def test_a_run_that_waited_too_long_says_what_did_not_come_in_time() -> None:
     stage = Stage("orchestration", "after-end", 1)
 

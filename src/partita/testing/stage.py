@@ -98,6 +98,7 @@ class Stage:
             with _quiet():
                 return self.loop.run(scene)
         finally:
+            self.kill_for_good()  # a life that is only dropped leaves its runs to the garbage collector
             forget_memory(self._setting.place)
 
     # The life of the engine.
