@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -43,7 +43,9 @@ class SystemClock:
 
     def now_us(self) -> int:
         """Microseconds since 1970; where the machine's clock is set back, the last value told."""
-        self._last_us = max(self._last_us, time.time_ns() // 1_000)
+        now = time.time_ns() // 1_000
+        if now > self._last_us:  # noqa: PLR1730 - max() costs three times as much, for each unit
+            self._last_us = now
         return self._last_us
 
     async def sleep(self, seconds: float) -> None:
@@ -52,11 +54,41 @@ class SystemClock:
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562) in hex."""
-        return uuid7(self.now_us() // 1_000, secrets.randbits(74))
+        return uuid7(self.now_us() // 1_000, _entropy.take())
 
     def chance(self) -> float:
         """Not for secrets."""
         return random.random()
+
+
+class _Entropy:
+    """The system's randomness, fetched for many ids at once: a call costs up to 20 µs where it is not mapped in."""
+
+    IDS = 256
+    BYTES = 10
+    """Of one id: 80 bits, of which 74 are used."""
+
+    def __init__(self) -> None:
+        self._left: list[bytes] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def take(self) -> int:
+        """74 bits that nobody else has."""
+        try:
+            return int.from_bytes(self._left.pop()) >> 6
+        except IndexError:
+            size = self.BYTES
+            fetched = os.urandom(self.IDS * size)
+            self._left = [fetched[at : at + size] for at in range(size, len(fetched), size)]
+            return int.from_bytes(fetched[:size]) >> 6
+
+    def forget(self) -> None:
+        """In a child, which would otherwise give out what its parent gives out."""
+        self._left = []
+
+
+_entropy = _Entropy()
 
 
 def uuid7(milliseconds: int, entropy: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from partita.messages.envelope import Cause
 from partita.messages.topology import MessageEntry, Topology
@@ -18,6 +19,7 @@ from partita.store.port import (
     Answer,
     AsyncScope,
     Projection,
+    Recorded,
     Refusal,
     Scope,
     Unit,
@@ -174,7 +176,7 @@ class StoreSuite:
         late = [
             know(other, None),
             owe(other),
-            on(work.MOVE_RUN)._replace(params=("ended", 7, RUN)),
+            replace(on(work.MOVE_RUN), params=("ended", 7, RUN)),
             on("bar_obligation"),
         ]
 
@@ -425,7 +427,7 @@ class StoreSuite:
             ("open", on(work.CLAIM_OBLIGATION), ("open", 0, 1, 0, 0, 0)),
             ("open", on(work.BAR_OBLIGATION), ("open", 0, 0, 0, 1, 0)),
             ("open", on(work.KILL_OBLIGATION, "dead", 5), ("dead", 5, 0, 0, 0, 0)),
-            ("held", on(work.REOPEN_OBLIGATION)._replace(fact=0), ("open", 0, 0, 0, 0, 1)),
+            ("held", replace(on(work.REOPEN_OBLIGATION), fact=0), ("open", 0, 0, 0, 0, 1)),
             ("dead", on(work.DISCARD_OBLIGATION), None),
             ("dead", Write(work.RETIRE_OBLIGATIONS, ("inventory",), "none"), None),
         ],
@@ -448,7 +450,7 @@ class StoreSuite:
             ("held", on(work.PUT_OFF_OBLIGATION, 1, 1)),
             ("dead", on(work.CLAIM_OBLIGATION)),
             ("dead", on(work.KILL_OBLIGATION, "dead", 1)),
-            ("open", on(work.REOPEN_OBLIGATION)._replace(fact=0)),
+            ("open", replace(on(work.REOPEN_OBLIGATION), fact=0)),
             ("open", on(work.DISCARD_OBLIGATION)),
         ],
         ids=lambda value: value.op if isinstance(value, Write) else value,
@@ -461,7 +463,7 @@ class StoreSuite:
     async def test_a_redriven_obligation_goes_to_the_end_of_its_order(self, desk: Desk) -> None:
         await desk.accept(published(), writes=[owe(state="dead")])
         await desk.accept(published(), writes=[owe("f" * 32)])
-        await desk.accept(published(), writes=[on(work.REOPEN_OBLIGATION)._replace(fact=0)])
+        await desk.accept(published(), writes=[replace(on(work.REOPEN_OBLIGATION), fact=0)])
 
         rows = desk.work.list_obligations()
         assert [(row.message, row.seq, row.position) for row in rows] == [("f" * 32, 2, 2), (MESSAGE, 1, 3)]
@@ -632,7 +634,7 @@ class StoreSuite:
 
         async with self.at(place) as again:
             assert again.store.clean
-            assert (await again.accept(stepped(), expects={RUN: (1, 0)})).recorded[0][:3] == (2, NOW, 2)
+            assert (await again.accept(stepped(), expects={RUN: (1, 0)})).recorded == [Recorded(2, NOW, 2)]
             assert [fact.n for fact in again.trail.list_facts()] == [1, 2]
             assert again.trail.check_chain() is None
             row = again.cases.find_case("order:1")

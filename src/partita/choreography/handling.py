@@ -48,7 +48,9 @@ class Handling:
     @property
     def on_writer(self) -> bool:
         """Whether it runs on the store's writer."""
-        return any(h.contract.on_writer for h in (self.handler, *self.covers.values()))
+        if self.handler.contract.on_writer:
+            return True
+        return bool(self.covers) and any(covered.contract.on_writer for covered in self.covers.values())
 
 
 def arguments(contract: Contract, delivery: Delivery, tx: object | None) -> dict[str, Any]:

@@ -48,12 +48,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 def derive_id(*parts: str) -> str:
     """32 hex digits that follow from the parts (BLAKE2b over the parts, each behind its length)."""
-    digest = blake2b(digest_size=16)
+    said = b""
     for part in parts:
         raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big"))
-        digest.update(raw)
-    return digest.hexdigest()
+        said += len(raw).to_bytes(4, "big") + raw
+    return blake2b(said, digest_size=16).hexdigest()
 
 
 def body_digest(data: bytes) -> bytes:

@@ -44,7 +44,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None = None
 
 
-class Weighed(NamedTuple):
+class Weighed(msgspec.Struct, frozen=True, gc=False):
     """The part of a judgement that is stored with each batch. Times in microseconds."""
 
     rank: int

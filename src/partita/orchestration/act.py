@@ -31,7 +31,8 @@ class Scope:
         """The identity of the next act of that name, counted from 1, or told apart by a key."""
         if key is not None:
             return f"{self.path}{name}[{key}]"
-        return f"{self.path}{name}#{self._count(name)}"
+        count = self._counts[name] = self._counts.get(name, 0) + 1  # `_count`, without the call: this is a hot path
+        return f"{self.path}{name}#{count}"
 
     def aside(self, name: str) -> str:
         """The name of something that no history records, such as a sleep: it does not move the acts of that name."""
@@ -98,5 +99,9 @@ class Act(Coroutine[Any, Any, T_co], Generic[T_co]):
         (self._flow or self._begin()).close()
 
     def __del__(self) -> None:
-        if getattr(self, "_flow", self) is None and not self._home.closing:
+        try:
+            begun = self._flow is not None
+        except AttributeError:  # it was never made: its arguments were refused
+            return
+        if not begun and not self._home.closing:
             warnings.warn(f"act {self.step!r} was never awaited", RuntimeWarning, stacklevel=2, source=self)

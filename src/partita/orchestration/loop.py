@@ -11,7 +11,7 @@ import asyncio
 import sys
 from asyncio import futures, tasks
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
 from hashlib import blake2b
@@ -26,16 +26,17 @@ from partita.errors import DefinitionError, LimitExceeded
 from partita.limits import LIMITS
 from partita.orchestration import guard
 from partita.orchestration.act import Act, Scope
+from partita.orchestration.generators import AnyGenerator, attend, open_of
 from partita.orchestration.pulse import Pulse, TurnOverdue
 from partita.orchestration.unordered import find_siblings, hash_by_birth, order_gathering
 
 Callback = Callable[..., object]
-AnyGenerator = AsyncGenerator[Any, Any]
 Ts = TypeVarTuple("Ts")
 
 _futures: Any = futures
 _tasks: Any = tasks
 _events: Any = asyncio
+_current_task: Any = _tasks.current_task if sys.version_info >= (3, 12) else _tasks._current_tasks.get  # noqa: SLF001 - before 3.12, `current_task` is Python
 _WAKE_SLEEPER = _futures._set_result_unless_cancelled  # noqa: SLF001 - what asyncio.sleep hands to call_later
 _KEPT_MIN = 64  # finished tasks and cancelled timers are swept out when they are this many, and half of all
 _CLOSES_MAX = 100
@@ -145,21 +146,19 @@ class RunLoop(asyncio.AbstractEventLoop):
     def enter(self) -> None:
         """Make this the running loop of the thread, also inside a callback of another loop."""
         outer = _events._get_running_loop()  # noqa: SLF001 - asyncio's door for loops
-        task = None if outer is None else asyncio.current_task(outer)
+        task = None if outer is None else _current_task(outer)
         if task is not None:
             _tasks._leave_task(outer, task)  # noqa: SLF001 - since 3.14 a thread, not a loop, has a current task
-        hooks = sys.get_asyncgen_hooks()
-        self._outer = (outer, task, hooks, guard.watch(self.run), self._outer)
-        sys.set_asyncgen_hooks(self._keep_generator, None)
+        attend()
+        self._outer = (outer, task, guard.watch(self.run), self._outer)
         _events._set_running_loop(self)  # noqa: SLF001 - the same door
 
     def leave(self) -> None:
         """Give the thread back to the loop that it was taken from."""
-        outer, task, hooks, watched, self._outer = self._outer
+        outer, task, watched, self._outer = self._outer
         _events._set_running_loop(outer)  # noqa: SLF001 - the same door
         if task is not None:
             _tasks._enter_task(outer, task)  # noqa: SLF001 - see enter
-        sys.set_asyncgen_hooks(*hooks)
         guard.release(watched)
 
     def drain(self) -> None:
@@ -234,7 +233,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def scope(self) -> Scope:
         """The scope of the task that is running, or of the run."""
-        task = asyncio.current_task(self)
+        task: Any = _current_task(self)
         return self.root if task is None else getattr(task, "scope", self.root)
 
     def live_tasks(self) -> list[RunTask]:
@@ -250,7 +249,7 @@ class RunLoop(asyncio.AbstractEventLoop):
 
     def open_generators(self) -> list[AnyGenerator]:
         """Async generators that are not exhausted, oldest first."""
-        return [generator for generator in self._generators if getattr(generator, "ag_frame", None) is not None]
+        return open_of(self._generators)
 
     def _keep_task(self, task: RunTask) -> None:
         kept = self._kept
@@ -260,8 +259,8 @@ class RunLoop(asyncio.AbstractEventLoop):
             kept[:] = [one for one in kept if not one.done() or getattr(one, "_log_traceback", False)]
             self._kept_max = max(_KEPT_MIN, 2 * len(kept))
 
-    def _keep_generator(self, generator: AnyGenerator) -> None:
-        # Kept until the run ends: the garbage collector would finalise it at another time on each replay.
+    def keep_generator(self, generator: AnyGenerator) -> None:
+        """Until the run ends: the garbage collector would finalise it at another time on each replay."""
         kept = self._generators
         kept.append(generator)
         if len(kept) > self._generators_max:
@@ -430,6 +429,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._timers.clear()
         self._sleeps.clear()
         self._kept.clear()
+        self.open_generators()
         self._generators.clear()
         self.context = Context()  # the old one holds the run
         _unclosed.discard(self)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+import msgspec
+
 from partita.messages.message import describe
 from partita.orchestration.asks import AskCall, AskChild, AskPublish, AskStep, AskUndo
 from partita.store.facts import (
@@ -35,8 +37,7 @@ _MET_BY_STEP = frozenset({Handled, Discarded, Withdrawn})
 _CONSEQUENCES = (Published, ChildStarted, Patched, Waiting, Barred, Withdrawn, Returned)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """What one step did: of which kind, and with which type."""
 
     kind: str
@@ -50,6 +51,8 @@ class Recorded:
     def fits(self, ask: AskCall | AskPublish | AskStep | AskChild | AskUndo) -> bool:
         """Whether the code still asks for the same."""
         asked = Recorded.of(ask)
+        if asked is self:
+            return True
         return asked.kind == self.kind and (self.type is None or asked.type == self.type)
 
     @classmethod
@@ -61,11 +64,14 @@ class Recorded:
             case AskPublish(event=event):
                 return cls("event", describe(type(event)).name)
             case AskStep():
-                return cls("local step")
+                return _LOCAL_STEP
             case AskChild(workflow=workflow):
                 return cls("child", workflow.name)
             case _:
                 assert_never(ask)
+
+
+_LOCAL_STEP = Recorded("local step")  # one for all: it is most of what a history says
 
 
 @dataclass(slots=True)
@@ -95,7 +101,7 @@ def read_record(history: Sequence[Fact]) -> Record:
     held = 0
     for fact in history:
         body, run_n = fact.body, fact.run_n or 0
-        if run_n in voided:
+        if voided and run_n in voided:
             continue
         if isinstance(body, Incident):
             held = held or len(record.applied) + 1
@@ -111,6 +117,9 @@ def read_record(history: Sequence[Fact]) -> Record:
 
 
 def _read(record: Record, body: Body, run_n: int) -> None:
+    if type(body) is Stepped and body.open is None:
+        record.steps[body.step] = _LOCAL_STEP
+        return
     if isinstance(body, _CONSEQUENCES):
         # It followed from a fact before it: that turn is over.
         record.end = max(record.end, run_n - 1)
@@ -122,7 +131,7 @@ def _read(record: Record, body: Body, run_n: int) -> None:
         case ChildStarted(step=step, workflow=workflow):
             record.steps[step] = Recorded("child", workflow)
         case Stepped(step=step):
-            record.steps[step] = Recorded("local step")
+            record.steps[step] = _LOCAL_STEP
         case Withdrawn(step=str(step)):
             record.steps[f"{step}/undo"] = Recorded("call")
         case ChildEnded(step=step):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
 
 from partita.errors import NonDeterminism
 from partita.messages.codec import decode as decode_value
@@ -53,7 +55,7 @@ class Raised:
 Outcome = Ended | Raised | None
 
 
-class Completion(NamedTuple):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """What came of a step."""
 
     step: str
@@ -165,10 +167,11 @@ class LiveRun:
     # One fact.
 
     def _meet(self, at: int, body: Body, message: Any, run_n: int | None) -> None:
-        if self._loop.closing or self._outcome is not None:
+        if self._outcome is not None or self._loop.closing:
             return
         due = max(at, body.due) if isinstance(body, Fired) else at
-        if self._loop.move_to(due):
+        loop = self._loop
+        if loop.move_to(due):
             self._drain()
             if self.outcome is not None:  # The run was over before this fact came: no task of it goes on.
                 return
@@ -219,9 +222,12 @@ class LiveRun:
     # The end.
 
     def _drain(self) -> None:
-        self._loop.drain()
+        loop, main = self._loop, self._main
+        loop.drain()
+        if loop.failure is None and main is not None and not main.done():
+            return  # of most turns, all there is to know
         while self._outcome is None and self._is_over():
-            self._loop.drain()
+            loop.drain()
 
     def _is_over(self) -> bool:
         """Move the end on, once the workflow's own function is done; returns whether there is more to drain."""

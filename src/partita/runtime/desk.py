@@ -39,7 +39,7 @@ from partita.store.facts import Answered, Body, Dead, Handled, Incident, Request
 from partita.store.port import Accepted, Answer, Lost, Refusal, RunRow
 from partita.store.work import CLOSE_REQUEST
 from partita.telemetry import Log
-from partita.transports.outbox import Book, Draft, Origin, publish
+from partita.transports.outbox import Book, Draft, Origin, publish_encoded
 
 log = Log(__name__)
 Outcome = Literal["accepted", "rejected"]
@@ -148,10 +148,9 @@ class Desk:
 
     async def _publish(self, request: Request) -> Reply:
         found = self._checked_type(request)
-        check_raw(bytes(request.data))
         message = self._book.catalog.decode_strict(request.type, request.version, bytes(request.data))
+        data, case, also = encode(message), found.case_of(message), found.also_of(message)
         message_id = message_id_of(request)
-        case = found.case_of(message) or ""
         told: asyncio.Future[Handled | Dead] = asyncio.get_running_loop().create_future()
 
         def tell(body: Handled | Dead) -> None:
@@ -162,16 +161,17 @@ class Desk:
             self._dispatch.ask(message_id, tell)
         draft = Draft()
         origin = Origin(request.by or "outside", message_id)
-        publish(draft, self._book, message, message_id=message_id, origin=origin)
+        publish_encoded(draft, self._book, found, data, case=case, also=also, message_id=message_id, origin=origin)
         answer = await self._start_along(draft, message)
         if answer is None or (isinstance(answer, Refusal) and answer.why == "known run"):
             answer = await commit(self._world.store, draft, send=self._world.transport.send)
         if isinstance(answer, Accepted):
-            reply = Reply(status="accepted", key=request.key, id=message_id, case=case)
+            reply = Reply(status="accepted", key=request.key, id=message_id, case=case or "")
         else:
-            self._again(request, message_id, body_digest(self._book.catalog.encode(message)[1]), answer)
-            reply = Reply(status="accepted", key=request.key, id=message_id, case=case, note="it was taken before")
-            self._find_handled(message_id, case, told)
+            self._again(request, message_id, body_digest(data), answer)
+            note = "it was taken before"
+            reply = Reply(status="accepted", key=request.key, id=message_id, case=case or "", note=note)
+            self._find_handled(message_id, case or "", told)
         if request.op != "call":
             return reply
         return await self._waited(

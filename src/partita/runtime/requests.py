@@ -116,7 +116,9 @@ def check_request(request: Request) -> None:
     if not request.key:
         raise Rejected("the request has no key", "Give it one: a text that is its own, such as an order's number.")
     for what, text in {**named, "by": request.by, "reason": request.reason}.items():
-        if text and holds_control(text):
+        if not text:
+            continue
+        if holds_control(text):
             raise Rejected(f"the request's {what} {text!r:.60} holds control characters", "Take them out.")
         if what != "reason":
             LIMITS.check(f"the size in bytes of the request's {what}", len(text.encode()), "name_bytes_max")

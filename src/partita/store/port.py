@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from typing_extensions import override
@@ -19,7 +19,7 @@ from partita.messages.topology import Topology
 from partita.store.facts import Fact, NewFact
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One write to a work table: an operation from `store.work`, its parameters, and what must hold.
 
     Where `fact` is given, the seq of the unit's fact with that index follows the parameters. Where `must` is given, the
@@ -92,7 +92,7 @@ class AsyncScope(Protocol):
         ...
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """What the writer gave a fact."""
 
     seq: int

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -32,7 +31,7 @@ class Book:
     topology: Topology
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a published message comes from."""
 
     by: str
@@ -42,7 +41,7 @@ class Origin(NamedTuple):
     run_case: str | None = None
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who waits for the answer of a command: a run's step."""
 
     run: str

@@ -432,13 +432,43 @@ async def test_the_loop_around_a_run_is_left_as_it_was() -> None:
     async def flow(order: OrderPlaced) -> None:
         await receive(Shipped)
 
-    outer, task, hooks = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
+    outer, task = asyncio.get_running_loop(), asyncio.current_task()
     run = Driver(flow)
     run.receive(Shipped())
     run.live.close()
 
-    assert (asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()) == (outer, task, hooks)
+    assert (asyncio.get_running_loop(), asyncio.current_task()) == (outer, task)
     await asyncio.sleep(0)
+
+
+async def test_generators_of_the_loop_around_stay_its_own() -> None:
+    ended: list[str] = []
+
+    async def letters(owner: str) -> AsyncGenerator[str, None]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            ended.append(owner)
+
+    @workflow(starts_on=OrderPlaced)
+    async def flow(order: OrderPlaced) -> None:
+        async for _letter in letters("run"):
+            await receive(Shipped)
+
+    before = letters("before")
+    await anext(before)
+    run = Driver(flow)
+    after = letters("after")
+    await anext(after)
+    del before, after
+    gc.collect()
+    await asyncio.sleep(0.01)  # the loop closes what it was told of in a task
+
+    assert sorted(owner for owner in ended if owner != "run") == ["after", "before"]
+    ended.clear()
+    run.live.close()
+    assert ended == ["run"]
 
 
 def test_a_run_needs_no_loop_around_it() -> None:

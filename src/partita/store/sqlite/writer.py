@@ -311,20 +311,21 @@ class Executor:
 
     def _write(self, unit: Unit, now: int, draft: _Draft) -> list[Recorded]:
         execute, changes = self._cursor.execute, self.connection.changes
-        for op, params, must, _fact in unit.writes:
-            if op == work.ADD_RUN:
+        for write in unit.writes:
+            if write.op == work.ADD_RUN:
                 draft.wrote = True
-                if not self._add_run(params, draft) and must:
-                    raise _Refused(Refusal(must))
+                if not self._add_run(write.params, draft) and write.must:
+                    raise _Refused(Refusal(write.must))
         recorded = self._number(unit, now, draft) if unit.facts else []
-        for op, params, must, fact in unit.writes:
-            if fact is not None:
-                params = (*params, recorded[fact].seq)  # noqa: PLW2901 - the same parameters, now complete
+        for write in unit.writes:
+            op, params, must = write.op, write.params, write.must
+            if write.fact is not None:
+                params = (*params, recorded[write.fact].seq)
             if op in RUN_OPERATIONS:
                 done = op == work.ADD_RUN or self._runs.apply(op, params)
             else:
                 if op == work.KNOW_MESSAGE:
-                    params = (message_key(str(params[0])), *params[1:])  # noqa: PLW2901 - as it is stored
+                    params = (message_key(str(params[0])), *params[1:])  # as it is stored
                 execute(STATEMENTS[op], params)
                 done = must is None or changes() > 0
                 draft.wrote = draft.wrote or done
