@@ -173,12 +173,23 @@ def plain(text: str) -> str:
 
 
 def one_line(error: BaseException, limit: int = 500) -> str:
-    """Say an error in one line of at most `limit` characters, for a fact or a log."""
+    """An error in one line of at most `limit` characters, for a fact or a log; its remedy is a sentence of its own."""
     try:
         said = str(error)
     except Exception:  # noqa: BLE001 - its __str__ may be users' code
         said = f"a {type(error).__name__} that can't be said"
+    if isinstance(error, PartitaError):
+        said = sentences(*said.splitlines())
     return shortened(plain(" ".join(said.split())), limit)
+
+
+def sentences(*lines: str) -> str:
+    """What is wrong and what to do, one after the other, with a full stop between them where none stands."""
+    said = ""
+    for line in (line.strip() for line in lines):
+        stop = "" if not said or said.endswith((".", ":", ";", ",", "!", "?")) else "."
+        said = f"{said}{stop} {line}" if line else said
+    return said.strip()
 
 
 def shortened(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from partita.cli.output import Line, Span, clean, columns
 from partita.cli.render import When, say_dead, say_error
 from partita.monitor.leaves import WhyNode
 from partita.monitor.state import QUARANTINE
+from partita.monitor.story import say_attempts
 from partita.monitor.why import WhyTree
 from partita.runtime.look import DeadView, GroupLine
 from partita.runtime.requests import Reply, Request
@@ -99,13 +100,9 @@ def _dead_row(letter: DeadView, when: When) -> Line:
         Span(clean(letter.case or "-")),
         Span(clean(letter.type or "-")),
         Span(clean(letter.group) + (" (held)" if letter.held else " (observer)" if letter.observer else "")),
-        Span(f"{when.say(letter.since)} ({_attempts(letter)})", "dim"),
+        Span(f"{when.say(letter.since)} ({say_attempts(letter.attempts)})", "dim"),
         Span(clean(say_error(letter))),
     )
-
-
-def _attempts(letter: DeadView) -> str:
-    return "1 attempt" if letter.attempts == 1 else f"{letter.attempts} attempts"
 
 
 def dead_letter_lines(letter: DeadView, when: When, *, flags: str = "") -> Iterator[Line]:
@@ -114,7 +111,7 @@ def dead_letter_lines(letter: DeadView, when: When, *, flags: str = "") -> Itera
         Span(clean(letter.case or letter.id), "strong"),
         Span("  "),
         Span(clean(say_dead(letter)), "bad"),
-        Span(f" since {when.say(letter.since)} ({when.away(letter.since)}), after {_attempts(letter)}"),
+        Span(f" since {when.say(letter.since)} ({when.away(letter.since)}), after {say_attempts(letter.attempts)}"),
     )
     pairs = [("id", letter.id), ("error", say_error(letter)), ("command", letter.command or "")]
     yield from columns([(Span(name, "dim"), Span(clean(said))) for name, said in pairs if said], indent=2)

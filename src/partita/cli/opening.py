@@ -17,6 +17,7 @@ from partita.cli.options import Looking, Sending, check_name
 from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, suggest
 from partita.messages.topology import Topology
 from partita.monitor.cases import Where
+from partita.monitor.story import say_attempts, say_error
 from partita.runtime.access import Access, Runnable, open_access
 from partita.runtime.app import App, load_app
 from partita.runtime.requests import Reply, Request, checked
@@ -164,7 +165,8 @@ def checked_reply(reply: Reply, request: Request) -> Reply:
         raise Unknown(f"{request.type} for {reply.case} is accepted and has no answer yet", key=request.key)
     if reply.status == "accepted" and reply.failed:
         raise CallFailed(
-            f"{request.type} for {reply.case} failed after {reply.attempts} attempts: {reply.failed}: {reply.text}\n"
+            f"{request.type} for {reply.case} failed after {say_attempts(reply.attempts)}:"
+            f" {say_error(reply.failed, reply.text)}\n"
             f"Look at it: partita show {shlex.quote(reply.case)}",
             kind=reply.failed,
             attempts=reply.attempts,

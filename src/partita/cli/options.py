@@ -139,11 +139,13 @@ def _place(raw: bytes) -> str:
     """Where and why Python's own reader gives up on it; nothing where it does not."""
     import json
 
+    if json.detect_encoding(raw) != "utf-8":
+        return ""  # the codec names the encoding
     try:
         json.loads(raw)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if b"\n" in raw.strip() else f"column {error.colno}"
-        return f"{error.msg[:1].lower()}{error.msg[1:]} at {where}"
+        return f"{error.msg[:1].lower()}{error.msg[1:].removesuffix(' at')} at {where}"
     except UnicodeDecodeError as error:
         return f"not UTF-8 at byte {error.start + 1}"
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ hold what leaves none, is walked.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -63,7 +64,7 @@ def decode(raw: bytes, as_type: object) -> Any:
             f"{type_name(as_type)}: {error}\nSend what the type declares, or raise its version and upcast older ones."
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_json(type_name(as_type), error) from error
+        raise _not_json(type_name(as_type), raw, error) from error
     except Exception as error:  # a type's __post_init__ is users' code, and judges what was sent
         raise MessageError(
             f"{type_name(as_type)}: refused by its own check: {type(error).__name__}: {one_line(error)}\n"
@@ -92,7 +93,7 @@ def check_raw(raw: bytes) -> None:
     except RecursionError as error:
         refuse_depth(raw, error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_json("body", error) from error
+        raise _not_json("body", raw, error) from error
     if _looks_odd(raw):
         check_value(tree, what="body")
     # What comes out as it went in has no key twice; other spacing and other escapes are looked at again, slowly.
@@ -180,7 +181,13 @@ def _refuse_value(value: object, error: Exception) -> NoReturn:
     ) from error
 
 
-def _not_json(what: str, error: Exception) -> MessageError:
+def _not_json(what: str, raw: bytes, error: Exception) -> MessageError:
+    if raw.startswith(BOM_UTF8):
+        return MessageError(
+            f"{what}: not JSON: it begins with a byte order mark (BOM)\nSend JSON in UTF-8 without one."
+        )
+    if (encoding := json.detect_encoding(raw)[:6]) != "utf-8":
+        return MessageError(f"{what}: not JSON: it looks like {encoding.upper()}\nSend JSON in UTF-8, without a BOM.")
     if "out of range" in str(error):
         return MessageError(
             f"{what}: a number in it is an integer beyond 64 bits, or no finite float\nSend it as text."

@@ -9,6 +9,7 @@ from partita.monitor.cases import cannot_move, dead_id
 from partita.monitor.leaves import Asking, Found, WhyNode
 from partita.monitor.ledger import RunTrail
 from partita.monitor.state import CaseWait, Owed, message_of, owed_key
+from partita.monitor.story import say_attempts, say_error, say_failure
 from partita.monitor.verdict import OpenWaitFor, doomed_waits
 from partita.store import facts
 from partita.store.body import OpenStep
@@ -45,10 +46,10 @@ def explain_owed(asking: Asking, message: str, owed: Owed, published: Fact | Non
     what, group, name = owed.type, owed.group, dead_id(message, owed.group)
     redrive = f"partita dead redrive {shlex.quote(name)}"
     if owed.stage == "dead":
-        sentence = f"{group} gave up on {what} after {owed.attempt} attempts{_last_error(trail)}"
+        sentence = f"{group} gave up on {what} after {say_attempts(owed.attempt)}{_last_error(trail)}"
         return Found(asking.leaf("dead", what, sentence, command=redrive, evidence=evidence))
     if owed.stage == "held":
-        sentence = f"{group} holds the call {what} open after {owed.attempt} attempts{_last_error(trail)}"
+        sentence = f"{group} holds the call {what} open after {say_attempts(owed.attempt)}{_last_error(trail)}"
         return Found(asking.leaf("call_held", what, sentence, command=redrive, evidence=evidence))
     gone = cannot_move(group, what, asking.topology, asking.groups)
     if gone is not None:
@@ -77,7 +78,7 @@ def _moving(asking: Asking, message: str, owed: Owed, trail: list[Fact], evidenc
     if owed.stage == "retrying" and owed.due > asking.now:
         idle = "" if asking.engine_running else "; no engine is running to make it"
         sentence = (
-            f"attempt {owed.attempt} of {group} at {what} failed{_last_error(trail)}; "
+            f"attempt {owed.attempt} of {group} at {what} failed{_last_error(trail).removesuffix('.')}; "
             f"the next is due at {asking.when(owed.due)}{idle}"
         )
         command = "" if asking.engine_running else "partita dev"
@@ -151,7 +152,7 @@ def _explain_handled(asking: Asking, last: Fact, body: facts.Handled, outcome: s
         sentence = f"{group} did nothing about {name}: {body.reason}"
         return Found(asking.leaf("noop", name, sentence, evidence=[last]))
     if body.outcome == "failed":
-        sentence = f"the call {name} failed after {body.attempt} attempts: {body.reason or body.error}"
+        sentence = f"the call {name} failed after {say_attempts(body.attempt)}: {say_failure(body)}"
         return Found(asking.leaf("call_failed", name, sentence, evidence=[last]))
     if body.waits:
         return _explain_waits(asking, last, body)
@@ -238,7 +239,7 @@ def _explain_stopped(asking: Asking, run: RunTrail, incident: Fact | None) -> Fo
     if incident is not None and isinstance(incident.body, facts.Incident):
         body = incident.body
         after = f" after step {body.step}" if body.step else ""
-        sentence = f"run {run.run} stopped{after}: {body.error}: {body.text}"
+        sentence = f"run {run.run} stopped{after}: {say_error(body.error, body.text)}"
     command = f"partita retry {shlex.quote(asking.case)}"
     if incident is not None and isinstance(incident.body, facts.Incident) and incident.body.unhandled:
         called = incident.body.unhandled
@@ -297,7 +298,7 @@ def explain_step(asking: Asking, name: str, run: str, since: int) -> WhyNode:
     if last is not None and isinstance(last.body, facts.Retrying) and last.body.due > asking.now:
         body = last.body
         sentence = (
-            f"attempt {body.attempt} at step {name} failed: {body.error}: {body.text}; "
+            f"attempt {body.attempt} at step {name} failed: {say_error(body.error, body.text).removesuffix('.')}; "
             f"the next is due at {asking.when(body.due)}"
         )
         return asking.leaf("retrying_at", name, sentence, evidence=[last])
@@ -320,8 +321,9 @@ def _explain_ended(asking: Asking, run: RunTrail, ended: Fact, outcome: str) -> 
     sentence = f"run {run.run} {'was ' if how == 'cancelled' else ''}{how} without {outcome}"
     if answer is not None and isinstance(answer.body, facts.Handled):
         body = answer.body
-        got = f"failed: {body.reason}" if body.outcome == "failed" else f"was answered with {body.answer_type}"
-        if late is None and (body.answer_type or body.outcome == "failed"):
+        failed = body.outcome == "failed"
+        got = f"failed: {say_failure(body).removesuffix('.')}" if failed else f"was answered with {body.answer_type}"
+        if late is None and (body.answer_type or failed):
             sentence += f", after {body.type} {got}"
     if late is not None:
         sentence += f", after {' or '.join(late[1].types)} did not come in time"
@@ -335,7 +337,7 @@ def _last_error(trail: list[Fact]) -> str:
     for fact in reversed(trail):
         if isinstance(fact.body, facts.Dead | facts.Retrying):
             command = getattr(fact.body, "command", None)
-            return f"{f' of its {command}' if command else ''}: {fact.body.error}: {fact.body.text}"
+            return f"{f' of its {command}' if command else ''}: {say_error(fact.body.error, fact.body.text)}"
     return ""
 
 

@@ -61,7 +61,7 @@ def tell(fact: Fact, case: str, *, heard: bool = False) -> StoryLine:
         who=told.who or _speaker(fact),
         what=told.what,
         which=told.which,
-        note="; ".join(note for note in notes if note),
+        note=_joined(notes),
     )
 
 
@@ -76,46 +76,63 @@ def _published(fact: Fact, body: facts.Published) -> Told:
         f"ends the case: {body.ends}" if body.ends else "",
     ]
     who = body.external if body.external and not fact.run and not fact.causes else body.by
-    return Told(
-        who or body.source, "sent" if body.command else "published", body.type, "; ".join(n for n in notes if n)
-    )
+    return Told(who or body.source, "sent" if body.command else "published", body.type, _joined(notes))
 
 
 def _handled(_fact: Fact, body: facts.Handled) -> Told:
     what = {"ok": "handled", "noop": "did nothing about", "failed": "failed for good"}[body.outcome]
     waits = [f"waits for {' or '.join(wait.types)}{f' from {wait.who}' if wait.who else ''}" for wait in body.waits]
+    failed = f"after {say_attempts(body.attempt)}: {say_failure(body)}" if body.outcome == "failed" else ""
     notes = [
         f"answer: {body.answer_type}" if body.answer_type else "",
-        body.reason,
+        failed or body.reason,
         *waits,
-        f"attempt {body.attempt}" if body.attempt > 1 else "",
+        f"attempt {body.attempt}" if body.attempt > 1 and not failed else "",
         "its writes were rolled back" if body.rolled_back else "",
         "late: nobody waited any more" if body.late else "",
         f"within {body.via}'s reaction" if body.via else "",
     ]
-    return Told(body.group, what, body.type, "; ".join(note for note in notes if note))
+    return Told(body.group, what, body.type, _joined(notes))
+
+
+def say_failure(body: facts.Handled) -> str:
+    """What the last attempt of a call that failed raised."""
+    return say_error(body.error or "", body.reason.removeprefix(f"{body.error}: "))
+
+
+def say_error(kind: str, text: str) -> str:
+    """An exception, by its name and by what it says."""
+    return f"{kind}: {text}" if kind and text else kind or text
+
+
+def say_attempts(count: int) -> str:
+    """How many attempts."""
+    return "1 attempt" if count == 1 else f"{count} attempts"
+
+
+def _joined(notes: Sequence[str]) -> str:
+    """Notes in one line; a sentence among them loses its full stop to what follows."""
+    said = [note for note in notes if note]
+    return "; ".join([*(note.removesuffix(".") for note in said[:-1]), *said[-1:]])
 
 
 def _retrying(fact: Fact, body: facts.Retrying) -> Told:
     wait = say_duration(max(body.due - fact.at, 0))
-    note = f"attempt {body.attempt} failed: {_error(body.error, body.text)}; next in {wait}"
+    note = _joined([f"attempt {body.attempt} failed: {say_error(body.error, body.text)}", f"next in {wait}"])
     return Told(body.group, "retries", body.type or step_name(body.step or ""), note)
 
 
 def _dead(_fact: Fact, body: facts.Dead) -> Told:
     command = f"handling its {body.command}: " if body.command else ""
-    note = f"after {body.attempts} attempts: {command}{_error(body.error, body.text)}"
+    note = f"after {say_attempts(body.attempts)}: {command}{say_error(body.error, body.text)}"
     return Told(body.group, "holds the call" if body.held else "gave up", body.type, note)
 
 
 def _stepped(_fact: Fact, body: facts.Stepped) -> Told:
     if body.error is not None:
-        return Told("", "failed at step", step_name(body.step), _error(body.error, body.text) + _open(body.open))
-    return Told("", "did step", step_name(body.step), _open(body.open).lstrip("; "))
-
-
-def _error(kind: str, text: str) -> str:
-    return f"{kind}: {text}" if kind and text else kind or text
+        failed = f"after {say_attempts(body.attempts)}: {say_error(body.error, body.text)}"
+        return Told("", "failed at step", step_name(body.step), _joined([failed, _open(body.open)]))
+    return Told("", "did step", step_name(body.step), _open(body.open))
 
 
 def _open(opened: Open | None) -> str:
@@ -125,11 +142,11 @@ def _open(opened: Open | None) -> str:
         *(f"waits for {' or '.join(wait.types)}" for wait in opened.waits),
         *(f"sleeps at {sleep.name}" for sleep in opened.sleeps),
     ]
-    return "; " + ", ".join(parts) if parts else ""
+    return ", ".join(parts)
 
 
 def _waiting(body: facts.Waiting) -> Told:
-    said = _open(body.open).lstrip("; ")
+    said = _open(body.open)
     steps = ", ".join(step.name for step in body.open.steps)
     return Told("", "waits", said.removeprefix("waits for ") or steps)
 
@@ -145,7 +162,7 @@ def _returned(body: facts.Returned) -> Told:
 
 
 def _incident(body: facts.Incident) -> Told:
-    return Told("", "stopped", step_name(body.step or ""), _error(body.error, body.text))
+    return Told("", "stopped", step_name(body.step or ""), say_error(body.error, body.text))
 
 
 def _by(body: Any) -> str:
@@ -170,12 +187,12 @@ _SAY: dict[type[facts.Body], _Say] = {
     facts.Started: lambda _, b: Told(b.workflow, "started", b.workflow, f"on {b.type}" if b.type else ""),
     facts.Stepped: _stepped,
     facts.Received: lambda _, b: Told("", "received", b.type),
-    facts.Fired: lambda _, b: Told("", "timer fired", "", _open(b.open).lstrip("; ")),
+    facts.Fired: lambda _, b: Told("", "timer fired", "", _open(b.open)),
     facts.Waiting: lambda _, b: _waiting(b),
     facts.Patched: lambda _, b: Told("", "goes the new way", b.change),
     facts.ChildStarted: lambda _, b: Told("", "started child", b.workflow, b.child),
     facts.ChildEnded: lambda _, b: Told(
-        "", "child failed" if b.error else "child ended", b.child, _error(b.error or "", b.text)
+        "", "child failed" if b.error else "child ended", b.child, say_error(b.error or "", b.text)
     ),
     facts.CancelAsked: lambda _, b: Told(_by(b), "asked to cancel", "", b.reason),
     facts.Returned: lambda _, b: _returned(b),

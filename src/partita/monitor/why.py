@@ -21,6 +21,7 @@ from partita.monitor.handlings import explain_handling, explain_run, explain_sle
 from partita.monitor.leaves import Asking, Found, WhyNode
 from partita.monitor.ledger import Ledger
 from partita.monitor.state import QUARANTINE, message_of
+from partita.monitor.story import say_attempts, say_error
 from partita.monitor.verdict import judge, open_waits
 from partita.store import facts
 from partita.store.facts import Fact
@@ -181,7 +182,7 @@ def _about_step(asking: Asking, name: str) -> WhyNode:
     last = said[-1] if said else None
     body = last.body if last is not None else None
     if last is not None and isinstance(body, facts.Stepped) and body.error is not None:
-        sentence = f"step {name} failed after {body.attempts} attempts: {body.error}: {body.text}"
+        sentence = f"step {name} failed after {say_attempts(body.attempts)}: {say_error(body.error, body.text)}"
         return asking.leaf("step_failed", name, sentence, evidence=[last])
     if last is not None and isinstance(body, facts.Stepped):
         return asking.leaf("produced", name, f"step {name} was done at {asking.when(last.at)}", evidence=[last])

@@ -37,6 +37,7 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"a": 1', "the message is not JSON: expecting ',' delimiter at column 8"),
         ('{\n"a": x}', "the message is not JSON: expecting value at line 2, column 6"),
         ("", "the message is empty"),
+        ('{"a": "x', "the message is not JSON: unterminated string starting at column 7"),
         ("\udcff", "the message is not JSON: not UTF-8 at byte 1"),
         ('{"a": 1, "a": 2}', "the message: an object has the key 'a' twice"),
         ("@nowhere.json", "the message: cannot read 'nowhere.json': No such file or directory"),

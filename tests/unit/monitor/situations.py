@@ -341,7 +341,7 @@ def call_held() -> Trail:
 
 def call_failed() -> Trail:
     trail = charging()
-    trail.answer("m4", "billing", outcome="failed", error="TimeoutError", reason="TimeoutError: 30 s", attempt=8)
+    trail.answer("m4", "billing", outcome="failed", error="TimeoutError", reason="30 s", attempt=8)
     trail.returned()
     return trail
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from partita.clock import to_datetime
+from partita.clock import US, to_datetime
 from partita.errors import NotFound, Rejected
 from partita.monitor.cases import (
     cannot_move,
@@ -13,6 +13,7 @@ from partita.monitor.cases import (
     parse_dead_id,
     resolve_case,
 )
+from partita.store.facts import Retrying
 from partita.store.port import CaseRow, GroupRow, ObligationRow
 from tests.unit.monitor import situations
 from tests.unit.monitor.shop_topology import choreography
@@ -46,6 +47,7 @@ def test_the_story_is_told_oldest_first_with_who_did_what_with_which() -> None:
     [
         pytest.param(situations.shipped, -2, "ends the case: done", id="an end"),
         pytest.param(situations.charging_again, -1, "gateway is busy; next in 10 s", id="a retry"),
+        pytest.param(situations.call_failed, -2, "after 8 attempts: TimeoutError: 30 s", id="a call that failed"),
         pytest.param(situations.awaiting_a_manager, -1, "waits for OrderApproved or OrderTurnedDown from a manager"),
         pytest.param(situations.nothing_to_release, -1, "nothing was reserved", id="a noop"),
         pytest.param(situations.mail_redriven, -1, "for notifications", id="a redrive"),
@@ -59,6 +61,16 @@ def test_the_story_is_told_oldest_first_with_who_did_what_with_which() -> None:
 )
 def test_a_line_notes_what_matters(situation: Situation, index: int, note: str) -> None:
     assert note in situation().show().story[index].note
+
+
+def test_a_sentence_within_a_line_loses_its_full_stop() -> None:
+    trail = situations.charging()
+    due = trail.now + US + seconds(10)
+    text = "the body does not fit. Mend it."
+    trail.say(Retrying(message="m4", group="billing", type="ChargeCard", error="MessageError", text=text, due=due))
+
+    said = trail.show().story[-1].note
+    assert said == "attempt 1 failed: MessageError: the body does not fit. Mend it; next in 10 s"
 
 
 def test_every_fact_has_a_line() -> None:

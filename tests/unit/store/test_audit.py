@@ -277,7 +277,30 @@ LIVES = [
     Life("a run that stopped", *STOPPED, ROW, [RUNNING, WAITING]),
     Life("a run that goes on", [say(Retried(), run=RUN)], [Write(work.RESUME_RUN, (RUN,))], ROW, [RUNNING, STOPPED]),
 ]
+CALLED: Before = (
+    [place("inventory", run=RUN, command=True, step="r#1", due=NOW + 5)],
+    [know(), owe(caller=RUN, step="r#1", state="delayed", due=NOW + 5)],
+)
+FAILED: Before = [say(Handled(**KEY, outcome="failed", step="r#1"), run=RUN)], [on(work.CLOSE_OBLIGATION)]
+RENEWED: Before = (
+    [say(Retried(voids=(3,)), run=RUN)],
+    [
+        Write(work.RENEW_OBLIGATION, (MESSAGE, "inventory", "OrderPlaced", "order:1", RUN, "r#1", None, 2), None, 0),
+        Write(work.RESUME_RUN, (RUN,)),
+    ],
+)
 QUIET = [
+    Life("a delayed call that is owed anew, at once", *RENEWED, "", [RUNNING, CALLED, FAILED, STOPPED]),
+    Life("a call that was owed anew and is handled", *FAILED, "", [RUNNING, CALLED, FAILED, STOPPED, RENEWED]),
+    Life(
+        "a completion that is void, of a message nobody knows",
+        [say(Retried(voids=(3,)), run=RUN)],
+        [Write(work.RESUME_RUN, (RUN,))],
+        "",
+        [RUNNING, ([place(run=RUN), say(Handled(**KEY, via="x"), run=RUN)], []), STOPPED],
+    ),
+    Life("a group goes on that was not paused", [say(GroupResumed(group="card"), case=None)], [], ""),
+    Life("an answer to what was not asked here", [say(Answered(id="r1"), case=None)], [], ""),
     Life(
         "a child",
         [say(Started(workflow="ship", parent=RUN, parent_step="ship#1", on_close="abandon"), run="ship/parcel:1/12")],

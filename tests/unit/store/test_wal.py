@@ -1,6 +1,7 @@
 """Acknowledged commits that a broken log would swallow."""
 
 import random  # noqa: TID251 - a seeded dice that chooses where to hit
+import struct
 from pathlib import Path
 
 import apsw
@@ -57,6 +58,15 @@ def test_every_flipped_bit_that_loses_more_than_the_last_commit_is_seen(tmp_path
         assert lost == max(0, COMMITS - left - 1)
 
 
+def test_a_flipped_bit_in_the_head_of_the_log_loses_all_and_is_seen(tmp_path: Path) -> None:
+    file, log = log_of(tmp_path)
+    for at in range(32):
+        broken = bytearray(log)
+        broken[at] ^= 1
+        left, lost = look(tmp_path, file, bytes(broken))
+        assert lost == max(0, COMMITS - left - 1)
+
+
 def test_a_log_torn_by_a_power_cut_is_no_loss(tmp_path: Path) -> None:
     file, log = log_of(tmp_path)
     dice = random.Random(2)
@@ -65,9 +75,9 @@ def test_a_log_torn_by_a_power_cut_is_no_loss(tmp_path: Path) -> None:
         assert lost == 0
 
 
-def test_a_log_begun_anew_and_torn_is_no_loss(tmp_path: Path) -> None:
-    """What lies behind its end are commits of the log before it, and they are home."""
-    path = tmp_path / "whole.db"
+def begun_anew(folder: Path) -> tuple[bytes, bytes, bytes]:
+    """A file, its log before it was folded back, and the log that was begun in its place with one commit."""
+    path = folder / "whole.db"
     connection = apsw.Connection(str(path))
     for pragma in ("journal_mode=wal", "synchronous=full", "wal_autocheckpoint=0"):
         connection.execute(f"pragma {pragma}").fetchall()
@@ -80,8 +90,26 @@ def test_a_log_begun_anew_and_torn_is_no_loss(tmp_path: Path) -> None:
     file, new = path.read_bytes(), log_path(path).read_bytes()
     connection.close()
     assert len(new) == len(old)
+    return file, old, new
+
+
+def test_a_log_begun_anew_and_torn_is_no_loss(tmp_path: Path) -> None:
+    """What lies behind its end are commits of the log before it, and they are home."""
+    file, old, new = begun_anew(tmp_path)
 
     _left, lost = look(tmp_path, file, new[:32] + old[32:])
+    assert lost == 0
+
+
+def test_a_log_that_a_machine_of_another_byte_order_began_anew_is_no_loss(tmp_path: Path) -> None:
+    file, old, new = begun_anew(tmp_path)
+    first = second = 0
+    words = (0x377F0683, *struct.unpack(">5I", new[4:24]))
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) % 2**32
+        second = (second + other + first) % 2**32
+
+    _left, lost = look(tmp_path, file, struct.pack(">8I", *words, first, second) + old[32:])
     assert lost == 0
 
 

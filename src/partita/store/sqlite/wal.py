@@ -57,8 +57,8 @@ def _list_frames(log: Path) -> tuple[Salt | None, list[tuple[bool, Salt]]]:
             return None, frames
         magic, _version, page, _turn, *salt, sum1, sum2 = _HEADER.unpack(head)
         whole = magic in MAGIC and _checksum(head[:24], big_endian=magic == MAGIC[1]) == (sum1, sum2)
-        if magic not in MAGIC or not 512 <= page <= 65536:
-            page = 4096  # a broken header: our pages have this size
+        if not whole:
+            page = 4096  # a broken head may say anything; our pages have this size
         at = _HEADER.size
         while len(raw := file.read(_FRAME.size)) == _FRAME.size:
             number, size_after_commit, salt1, salt2, _sum1, _sum2 = _FRAME.unpack(raw)
