@@ -10,7 +10,6 @@ from time import monotonic  # noqa: TID251 - how long the dog really waited
 
 import pytest
 
-from partita.errors import StoreError
 from partita.limits import LIMITS, Limits
 from partita.store.sqlite.watchdog import Watch, Watchdog
 from tests.conformance.store_desk import SetClock
@@ -50,30 +49,6 @@ def test_work_that_takes_longer_than_it_should_is_told_with_its_time(
         watch.end()
 
     assert "writer.slow unit=handling shop Slow took_ms=1235 limit=limits.writer_warn_s" in caplog.text
-
-
-def test_work_is_refused_once_its_time_is_up_and_the_next_one_is_not(watch: Watch) -> None:
-    watch.begin("handling shop Slow")
-    watch.check()
-    watch.overdue = True
-    with pytest.raises(
-        StoreError, match=r"^handling shop Slow: held the writer for more than 2.5 s and was rolled back"
-    ):
-        watch.check()
-    watch.end()
-
-    watch.begin("handling shop Next")
-    watch.check()
-
-
-def test_work_that_has_no_name_is_a_unit(watch: Watch) -> None:
-    watch.begin("")
-
-    assert str(watch.error()) == (
-        "a unit: held the writer for more than 2.5 s and was rolled back\n"
-        "Do less in one transaction, use `async def` without tx for the world outside,"
-        " or raise limits.writer_interrupt_s."
-    )
 
 
 # What is done.
