@@ -576,6 +576,16 @@ class StoreSuite:
                 break
         assert pages == [["order:1", "order:1-new", "order:5-a", "order:5-b"], ["parcel:5-a", "order:7"]]
 
+    async def test_the_last_page_says_that_nothing_comes_after_it(self, desk: Desk) -> None:
+        await desk.accept(*(published(f"order:{number}") for number in range(101)))
+
+        page, cursor = desk.cases.list_cases()
+        assert len(page) == 100
+        rest, end = desk.cases.list_cases(cursor=cursor)
+        assert (len(rest), end) == (1, None)
+        assert desk.cases.list_cases(limit=101)[1] is None
+        assert desk.cases.list_cases(limit=0) == ([], None)
+
     async def test_cases_are_listed_by_rank_and_where_they_are_stuck(self, desk: Desk) -> None:
         for case in ("order:1", "order:5-stuck", "order:5-due", "order:7"):
             await desk.accept(published(case))
@@ -591,6 +601,8 @@ class StoreSuite:
 
         assert desk.cases.list_matching("7") == ["order:7", "parcel:7"]
         assert desk.cases.list_matching("7", limit=1) == ["order:7"]
+        await desk.accept(*(published(f"t{number:02}:9") for number in range(11)))
+        assert desk.cases.list_matching("9") == [f"t{number:02}:9" for number in range(10)]
 
     async def test_a_cursor_that_is_none_of_ours_is_refused(self, desk: Desk) -> None:
         with pytest.raises(ValueError, match="is not one of ours"):

@@ -417,3 +417,14 @@ async def test_after_an_error_that_took_the_transaction_with_it_nothing_more_is_
 
     assert told == ["this tx was rolled back by an earlier error\nLet that error leave the handler."] * len(told)
     assert told
+
+
+async def test_an_attempt_that_took_the_transaction_with_it_raises_what_did_so(tmp_path: Path) -> None:
+    def work(_unit: Unit, scope: Scope) -> None:
+        scope.tx.execute("create table shop_a (b unique)")
+        scope.tx.execute("insert into shop_a values (1)")
+        with pytest.raises(apsw.ConstraintError):
+            scope.attempt(lambda: (scope.tx.execute("insert or rollback into shop_a values (1)"), True))
+
+    async with opened(tmp_path / "shop.db") as desk:
+        assert isinstance((await desk.refuse(Unit(work=work))).error, apsw.ConstraintError)

@@ -92,7 +92,6 @@ class WorkScope:
 
     def mark(self) -> None:
         """Set the savepoint."""
-        self._fresh = False
         self._command(_MARK)
 
     def drop(self) -> None:
