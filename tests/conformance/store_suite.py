@@ -252,6 +252,7 @@ class StoreSuite:
         assert heard == list(range(2_500))
         cases = [fact.case for fact in desk.trail.list_facts(limit=2_500)]
         assert cases == [f"order:{number}" for number in range(2_500)]
+        assert len(desk.trail.list_facts()) == 1_000
 
     async def test_one_who_raises_at_its_answer_keeps_nobody_from_theirs(self, desk: Desk) -> None:
         def answered(_answer: Answer) -> None:

@@ -402,6 +402,15 @@ async def test_a_statement_says_how_many_rows_it_changed(tmp_path: Path) -> None
         assert (await desk.accept(work=work)).result == [0, 3, 2, 0, 0]
 
 
+async def test_a_text_of_several_statements_is_run_to_its_end(tmp_path: Path) -> None:
+    def work(unit: Unit, scope: Scope) -> None:
+        scope.tx.execute("create table shop_a (b); select 1; insert into shop_a values (7); select 2")
+        unit.result = scope.tx.list_rows("select b from shop_a")
+
+    async with opened(tmp_path / "shop.db") as desk:
+        assert (await desk.accept(work=work)).result == [{"b": 7}]
+
+
 async def test_after_an_error_that_took_the_transaction_with_it_nothing_more_is_done(tmp_path: Path) -> None:
     told: list[str] = []
 
