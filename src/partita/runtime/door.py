@@ -67,9 +67,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tak
         except asyncio.IncompleteReadError:
             return
         except asyncio.LimitOverrunError:
+            await _send(writer, _too_long(""))  # at once: whoever forgot the line's end would wait for ever
             if not await _skip_line(reader):
                 return
-            await _send(writer, _too_long(""))
             continue
         try:
             request = msgspec.json.decode(line, type=Request)

@@ -94,6 +94,21 @@ async def test_a_line_over_the_limit_is_rejected_whoever_sends_it(tmp_path: Path
     assert (reply.status, reply.why) == ("rejected", f"the request is over {LIMITS.request_bytes_max:,} bytes")
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_line_over_the_limit_is_rejected_before_it_ends_and_the_next_one_heard(
+    tmp_path: Path, times: int
+) -> None:
+    async with open_door(tmp_path / "s", accept), line_to(tmp_path / "s") as (reader, writer):
+        writer.write(b"x" * (times * LIMITS.request_bytes_max + 1))
+        await writer.drain()
+        async with asyncio.timeout(20):
+            reply = msgspec.json.decode(await reader.readline(), type=Reply)
+        assert (reply.status, reply.why) == ("rejected", f"the request is over {LIMITS.request_bytes_max:,} bytes")
+
+        writer.write(b"x\n" + msgspec.json.encode(REQUEST) + b"\n")
+        assert msgspec.json.decode(await reader.readline(), type=Reply).status == "accepted"
+
+
 async def test_a_broken_connection_is_unknown_and_names_the_key(tmp_path: Path) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
