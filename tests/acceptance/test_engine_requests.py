@@ -589,7 +589,8 @@ async def test_a_left_request_that_the_next_engine_can_not_carry_out_is_turned_d
         answered = await until_said(client, Answered)
         assert client.look.list_requests() == []
 
-    assert (answered.outcome, answered.why) == ("rejected", "no message type 'Noted' in app 'shop'")
+    why = "no message type 'Noted' in app 'shop'. What it has stands in: partita flow --declared"
+    assert (answered.outcome, answered.why) == ("rejected", why)
 
 
 async def test_an_app_checks_before_a_request_is_left(store: Path) -> None:

@@ -45,12 +45,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 async def where(case: CaseName, /, *, options: Looking = LOOKING) -> int:
     """Where a case is, since when, what it waits for, and what is next."""
     async with open_store(options) as access:
-        found = access.look.where(resolve(access, case))
+        name = resolve(access, case)
+        found, stuck = access.look.where(name), access.look.line(name).stuck
         hint = _hint(access, found, options)
     if options.json:
         print_json(found)
     else:
-        print_lines(where_lines(found, _now(), hint=hint))
+        print_lines(where_lines(found, _now(), stuck=stuck, hint=hint))
     return _verdict_code(found)
 
 

@@ -9,13 +9,12 @@ from cyclopts import App, Parameter
 
 from partita.cli.causes import dead_letter_lines, dead_lines, group_lines
 from partita.cli.failures import Exit, Usage
-from partita.cli.opening import open_store, prepare, resolve, run_flags, send, topology_of
+from partita.cli.opening import open_store, prepare, resolve, run_flags, send
 from partita.cli.options import LOOKING, SENDING, Looking, Sending, by_whom, check_name
 from partita.cli.output import print_json, print_lines
 from partita.cli.render import When
 from partita.cli.sending import Reason, tell
 from partita.clock import SystemClock
-from partita.errors import NotFound, suggest
 from partita.runtime.look import DeadView, GroupLine
 from partita.runtime.requests import Op, Request
 
@@ -147,10 +146,6 @@ async def _group(op: Op, name: str, options: Sending) -> int:
     request = Request(op=op, key=options.request_key(), group=name, by=by_whom())
     async with open_store(options) as access:
         prepare(access, options)
-        known = {line.name for line in access.look.list_groups()} | set(topology_of(access).group_by_name)
-        if name not in known and not access.running:  # a running engine says so itself, under its own code
-            near = suggest(name, sorted(known))
-            raise NotFound(f"no group {name!r}", near or "`partita group list` has them.")
         return tell(request, await send(access, request, options), options)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from partita.cli.output import Line, Span, clean, columns
 from partita.clock import from_datetime, to_datetime
-from partita.monitor.cases import CaseLine, CaseView, DeadLetter, OpenItem, Where
+from partita.monitor.cases import CaseLine, CaseView, DeadLetter, OpenItem, Where, say_verdict
 from partita.monitor.state import QUARANTINE
 from partita.monitor.story import StoryLine
 from partita.monitor.verdict import BAD, Next, Verdict
@@ -52,8 +52,8 @@ class When:
 # Where a case is.
 
 
-def where_lines(found: Where, when: When, *, hint: str = "") -> Iterator[Line]:
-    """The answer, then where exactly and what may come next; `hint` is what keeps it from moving."""
+def where_lines(found: Where, when: When, *, stuck: Sequence[str] = (), hint: str = "") -> Iterator[Line]:
+    """The answer, then where exactly and what may come next; `stuck` and `hint` are what keeps it from moving."""
     yield headline(found, when)
     details: list[Line] = []
     if found.at is not None and found.verdict == "waiting" and found.waiting_for and found.at not in found.waiting_for:
@@ -63,22 +63,14 @@ def where_lines(found: Where, when: When, *, hint: str = "") -> Iterator[Line]:
     if found.next:
         details.append((Span("next", "dim"), Span(clean(_say_next(found.next)))))
     yield from columns(details, indent=2)
-    if hint:
-        yield (Span(f"  {hint}", "waiting"),)
+    yield from ((Span(f"  {clean(reason)}", "waiting"),) for reason in (*stuck, hint) if reason)
 
 
 def headline(found: Where, when: When) -> Line:
     """`order:12345  waiting for OrderApproved since 14:02Z (3 h 11 min; until 18:00Z)`."""
     style = "bad" if found.verdict in BAD else STYLES.get(found.verdict, "")
     since = f" since {when.say(found.since)} ({when.away(found.since)}{_limit(found, when)})"
-    return (Span(clean(found.case), "strong"), Span("  "), Span(clean(_say_verdict(found)), style), Span(since))
-
-
-def _say_verdict(found: Where) -> str:
-    if found.verdict == "waiting" and found.waiting_for:
-        return f"waiting for {', '.join(found.waiting_for)}"
-    preposition = {"done": "with", "compensated": "with", "dead-ended": "after"}.get(found.verdict, "at")
-    return f"{found.verdict} {preposition} {found.at}" if found.at else found.verdict
+    return (Span(clean(found.case), "strong"), Span("  "), Span(clean(say_verdict(found)), style), Span(since))
 
 
 def _limit(found: Where, when: When) -> str:

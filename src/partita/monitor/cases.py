@@ -97,6 +97,14 @@ def where(case: CaseState | CaseRow, topology: Topology, now: int) -> Where:
     return Where(**_standing(state, judge(state, topology, now)))
 
 
+def say_verdict(found: Where) -> str:
+    """A verdict with what it is about: `done with OrderShipped`, `waiting for OrderApproved`."""
+    if found.verdict == "waiting" and found.waiting_for:
+        return f"waiting for {', '.join(found.waiting_for)}"
+    preposition = {"done": "with", "compensated": "with", "dead-ended": "after"}.get(found.verdict, "at")
+    return f"{found.verdict} {preposition} {found.at}" if found.at else found.verdict
+
+
 def line(case: CaseState | CaseRow, topology: Topology, *, groups: Sequence[GroupRow] = (), now: int) -> CaseLine:
     """A case as `ps` lists it."""
     state = _state_of(case)

@@ -20,6 +20,7 @@ from partita.monitor.state import (
     Latest,
     Over,
     Owed,
+    Refused,
     RunState,
     decode_state,
     encode_state,
@@ -34,7 +35,7 @@ Topologies = Callable[[int], Topology]
 """The topology that has a version."""
 KEPT_MAX = 1_000
 """States kept by a projection: about 1 KB each."""
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised when the same facts would fold to another state: stored rows are then stale."""
 
 
@@ -313,7 +314,9 @@ def _requested(state: CaseState, fact: Fact, body: facts.Requested, chart: Chart
 
 
 def _answered(state: CaseState, fact: Fact, body: facts.Answered, chart: Chart) -> None:
-    state.asked.pop(body.id, None)
+    asked = state.asked.pop(body.id, None)
+    if body.outcome == "rejected" and fact.case == state.case:
+        state.refused = Refused(body.op, body.type or (asked.type if asked is not None else ""), body.why, fact.at)
 
 
 _ACTS: dict[type[facts.Body], Callable[[CaseState, Fact, Any, Chart], None]] = {

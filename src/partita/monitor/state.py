@@ -105,6 +105,15 @@ class Over(msgspec.Struct, array_like=True, gc=False):
     at: int
 
 
+class Refused(msgspec.Struct, array_like=True, gc=False):
+    """The latest request that an engine turned down."""
+
+    op: str
+    type: str
+    why: str
+    at: int
+
+
 class CaseState(msgspec.Struct, array_like=True):
     """What a case's facts so far come to."""
 
@@ -126,6 +135,15 @@ class CaseState(msgspec.Struct, array_like=True):
     """When it was said."""
     home: int = 0
     """How many facts were its own; the others only touched it."""
+    refused: Refused | None = None
+
+    @property
+    def refused_last(self) -> Refused | None:
+        """The request that was turned down, where the case has come no further since."""
+        found = self.refused
+        if found is None or (self.latest is not None and self.latest.at > found.at):
+            return None
+        return None if self.over is not None and self.over.at > found.at else found
 
 
 _encode = msgspec.json.Encoder().encode

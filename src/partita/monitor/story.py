@@ -206,7 +206,9 @@ _SAY: dict[type[facts.Body], _Say] = {
     facts.Requested: lambda _, b: Told(
         b.by or "somebody", f"asked to {b.op}", b.type, "no engine is running: owed to the next one"
     ),
-    facts.Answered: lambda _, b: Told("", f"{b.outcome} the request to", b.op, b.why),
+    facts.Answered: lambda _, b: Told(
+        "", "turned down" if b.outcome == "rejected" else "carried out", f"{b.op} {b.type}".strip(), b.why
+    ),
     facts.Opened: lambda _, b: Told(b.app, "opened the store", b.version, "" if b.clean else "after an unclean stop"),
     facts.Closed: lambda _, b: Told("", "closed the store", ""),
     facts.Unread: lambda f, b: Told("", f"said something unknown: {b.name or f.kind}", ""),

@@ -15,7 +15,7 @@ import msgspec
 from partita.clock import US
 from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, case_type_of, chart_of
-from partita.monitor.state import CaseState, Owed, RunState
+from partita.monitor.state import CaseState, Owed, Refused, RunState
 from partita.store.facts import Open
 
 Verdict = Literal["blind", "failed", "dead-ended", "overdue", "running", "waiting", "compensated", "done"]
@@ -234,18 +234,26 @@ def _explain(state: CaseState, chart: Chart, verdict: Verdict) -> str:
         return f"part of its trail is missing: {state.gap}"
     if verdict != "dead-ended":
         return ""
+    refused = state.refused_last
+    if refused is not None and state.latest is None and state.over is None:
+        return say_refused(refused)
     ends = chart.ends.get(case_type_of(state.case))
-    last = ""
+    last = f"; {say_refused(refused).removesuffix('.')}" if refused is not None else ""
     if state.latest is not None:
         # What a run's call was answered with was heard, though no group owed it anything.
         unheard = ", which no group handles" if state.latest.alone and state.over is None else ""
-        last = f"; its latest event is {state.latest.type}{unheard}"
+        last = f"; its latest event is {state.latest.type}{unheard}{last}"
     if not ends:
         return f"nothing is owed, timed, awaited or running, and no end is declared{last}"
     run = f"; run of {state.over.workflow} {state.over.how}" if state.over is not None else ""
     return (
         f"nothing is owed, timed, awaited or running, and none of its ends ({', '.join(ends)}) was reached{last}{run}"
     )
+
+
+def say_refused(refused: Refused) -> str:
+    """A request that an engine turned down, and why."""
+    return f"the request to {f'{refused.op} {refused.type}'.strip()} was turned down: {refused.why}"
 
 
 def step_name(step: str) -> str:

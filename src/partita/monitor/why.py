@@ -129,6 +129,8 @@ def _quiet(asking: Asking, outcome: str) -> Iterator[WhyNode]:
         sentence = f"{asking.case} came to its end with {state.ended.type}, without {outcome}"
         ended = [fact for fact in asking.ledger.published(state.ended.type) if fact.seq == state.ended.seq]
         yield asking.leaf("took_other_branch", state.ended.type, sentence, evidence=ended)
+    elif judged.verdict == "dead-ended" and state.refused_last is not None:
+        yield from _turned_down(asking, state.refused_last.type)
     elif judged.verdict == "dead-ended" and state.latest is not None and state.latest.alone and state.over is None:
         sentence = f"{state.latest.type} was published, and no group handles it"
         latest = [fact for fact in asking.ledger.published(state.latest.type) if fact.seq == state.latest.seq]
@@ -255,9 +257,10 @@ def _turned_down(asking: Asking, name: str) -> Iterator[WhyNode]:
     body = asked[-1].body if asked else None
     refused = asking.ledger.turned_down.get(body.id) if isinstance(body, facts.Requested) else None
     if isinstance(body, facts.Requested) and refused is not None and isinstance(refused.body, facts.Answered):
-        sentence = f"the request to {body.op} {name} was turned down: {refused.body.why}"
-        command = asking.start(name) if body.op == "start" else asking.signal(name)
-        yield asking.leaf("turned_down", name, sentence, command=command, evidence=[asked[-1], refused])
+        sentence = f"the request to {f'{body.op} {name}'.strip()} was turned down: {refused.body.why}"
+        sends = {"start": asking.start, "emit": asking.signal, "send": asking.signal}.get(body.op)
+        command = sends(name) if sends is not None else ""
+        yield asking.leaf("turned_down", name or body.op, sentence, command=command, evidence=[asked[-1], refused])
 
 
 def _raw(asking: Asking, name: str) -> Iterator[WhyNode]:
@@ -306,14 +309,17 @@ def _through_workflow(asking: Asking, workflow: WorkflowEntry, outcome: str) -> 
             return nodes[0]
         sentence = f"run {runs[-1].run} has not come to {outcome}"
         return WhyNode(what=workflow.name, sentence=sentence, needs=tuple(nodes))
+    refused = tuple(_turned_down(asking, workflow.name))
     if workflow.starts_on is None:
+        if refused:
+            return refused[0]
         sentence = f"no run of {workflow.name} was started"
         return asking.leaf("never_produced", workflow.name, sentence, command=asking.start(workflow.name))
     started_by = asking.ledger.published(workflow.starts_on)
     if started_by:
         return _below(asking, explain_handling(asking, started_by[-1], workflow.group, outcome))
     sentence = f"{workflow.name} starts on {workflow.starts_on}, which has not been published"
-    needs = (*_strays(asking, workflow, outcome), _missing(asking, workflow.starts_on))
+    needs = (*refused, *_strays(asking, workflow, outcome), _missing(asking, workflow.starts_on))
     return WhyNode(what=workflow.name, sentence=sentence, needs=needs)
 
 

@@ -15,17 +15,16 @@ import msgspec
 from msgspec import Raw
 
 from partita.clock import US, Clock, SystemClock
-from partita.errors import MessageError, NotFound, Rejected, StoreError, StoreHeld, suggest
-from partita.messages.codec import check_raw
-from partita.messages.message import case_name
+from partita.errors import MessageError, Rejected, StoreError, StoreHeld
 from partita.messages.topology import Topology
 from partita.runtime.backends import Holder, Shelf, find_holder, read, take
+from partita.runtime.checks import check_left
 from partita.runtime.client import Client, LocalClient
 from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.door import ask_door
 from partita.runtime.look import Look
-from partita.runtime.requests import SEE_FLOW, Reply, Request, check_named_case, check_request, rejection
+from partita.runtime.requests import Reply, Request, check_request, rejection
 from partita.runtime.running import check_app
 from partita.store.facts import Requested
 from partita.store.port import Accepted, Lost, Reader, Store
@@ -131,7 +130,8 @@ class Access:
                 check_app(store, self.app.name, self.path)
                 store.register_topology(self.app.declared.topology)
             topology = self._topology(store.trail.find_topology())
-            case = self._checked(request, topology, store.cases.find_case)
+            declared = self.app.declared if self.app is not None else None
+            case = check_left(request, store, topology, declared, self._clock)
             kept = msgspec.structs.replace(request, op="send" if request.op == "call" else request.op)
             draft = Draft()
             body = Requested(
@@ -173,55 +173,6 @@ class Access:
             raise Rejected(f"store {self.path} is new, and no app is known", "Name the app: --app module:name.")
         return stored
 
-    def _checked(self, request: Request, topology: Topology, find_case: Any) -> str:
-        """Check a request as far as is possible without an engine; returns the case that it is about."""
-        check_raw(bytes(request.data))
-        match request.op:
-            case "emit" | "send" | "call":
-                return self._checked_message(request, topology)
-            case "start":
-                return self._checked_start(request, topology)
-            case "pause" | "resume" | "retire":
-                return ""
-            case _:
-                if request.case and find_case(request.case) is None:
-                    raise NotFound(f"no case is named {request.case!r}", "List the cases with: partita ps")
-                return request.case
-
-    def _checked_message(self, request: Request, topology: Topology) -> str:
-        found = topology.message_by_name.get(request.type)
-        if found is None:
-            raise Rejected(
-                f"no message type {request.type!r} in app {topology.app!r}",
-                suggest(request.type, list(topology.message_by_name)) or SEE_FLOW,
-            )
-        if (request.op == "emit") != (found.kind == "event"):
-            raise Rejected(
-                f"{found.name} is {'an event' if found.kind == 'event' else 'a command'}", "See: partita flow"
-            )
-        if self.app is not None:
-            message = self.app.declared.catalog.decode_strict(request.type, request.version, bytes(request.data))
-            return self.app.declared.catalog.get(request.type).case_of(message) or ""
-        key = _field(request, found.case_field)
-        if key is None:
-            raise MessageError(f"{found.name} has no {found.case_field}\nIt names the case: give it.")
-        return case_name(found.case_type or "", key)
-
-    def _checked_start(self, request: Request, topology: Topology) -> str:
-        known = {workflow.name: workflow for workflow in topology.workflows}
-        if request.workflow not in known:
-            raise Rejected(
-                f"no workflow {request.workflow!r} in app {topology.app!r}",
-                suggest(request.workflow, list(known)) or SEE_FLOW,
-            )
-        if request.case:
-            check_named_case(request)
-            return request.case
-        starts_on = known[request.workflow].starts_on
-        found = topology.message_by_name.get(starts_on or "")
-        key = _field(request, found.case_field) if found is not None else None
-        return case_name(found.case_type or "", key) if found is not None and key is not None else ""
-
 
 def _left(store: Store) -> Iterator[Requested]:
     """What was asked before and is still owed."""
@@ -229,12 +180,6 @@ def _left(store: Store) -> Iterator[Requested]:
         fact = store.trail.find_fact(row.seq)
         if fact is not None and isinstance(fact.body, Requested):
             yield fact.body
-
-
-def _field(request: Request, name: str | None) -> object:
-    """A field of the JSON object that a request brings; None where it brings none."""
-    body: Any = msgspec.json.decode(bytes(request.data))
-    return msgspec.convert(body, dict[str, Any]).get(name or "") if isinstance(body, dict) else None
 
 
 @asynccontextmanager

@@ -15,25 +15,18 @@ from msgspec import Raw
 
 from partita.choreography.dispatch import Dispatch
 from partita.clock import US
-from partita.errors import NotFound, PartitaError, Rejected, Unknown, suggest
+from partita.errors import NotFound, PartitaError, Rejected, Unknown, sentences
 from partita.limits import LIMITS
-from partita.messages.codec import check_raw, decode, encode
+from partita.messages.codec import encode
 from partita.messages.envelope import body_digest
-from partita.messages.message import MessageType, describe, is_message, is_message_class, type_of
+from partita.messages.message import MessageType
 from partita.orchestration.executor import AnyWorkflow, Executor
+from partita.runtime.checks import check_kind, find_open_runs, not_started, read_start, unknown_type, unknown_workflow
 from partita.runtime.commit import commit
 from partita.runtime.declared import Declared
 from partita.runtime.foreign import Foreign
 from partita.runtime.mending import Mending
-from partita.runtime.requests import (
-    SEE_FLOW,
-    Reply,
-    Request,
-    check_named_case,
-    check_request,
-    message_id_of,
-    rejection,
-)
+from partita.runtime.requests import Reply, Request, check_request, message_id_of, rejection
 from partita.runtime.world import World
 from partita.store.facts import Answered, Body, Dead, Handled, Incident, Requested, Returned, Started
 from partita.store.port import Accepted, Answer, Lost, Refusal, RunRow
@@ -121,9 +114,12 @@ class Desk:
                 draft.write(CLOSE_REQUEST, fact.body.id)
                 rejected = reply.status == "rejected"
                 outcome: Outcome = "rejected" if rejected else "accepted"
-                body = Answered(id=fact.body.id, op=request.op, outcome=outcome, why=reply.why)
+                why = sentences(reply.why, reply.remedy)
+                body = Answered(id=fact.body.id, op=request.op, type=fact.body.type, outcome=outcome, why=why)
                 draft.say(body, case=fact.case)
                 await commit(self._world.store, draft)
+                if rejected:
+                    log.warning("request.turned_down", op=request.op, type=fact.body.type, case=fact.case, why=why)
         finally:
             self.in_hand -= 1
 
@@ -204,17 +200,8 @@ class Desk:
     def _checked_type(self, request: Request) -> MessageType:
         found = self._book.catalog.find(request.type)
         if found is None:
-            names = [message.name for message in self._book.catalog]
-            raise Rejected(
-                f"no message type {request.type!r} in app {self._declared.name!r}",
-                suggest(request.type, names) or SEE_FLOW,
-            )
-        if found.kind == "query":
-            raise Rejected(f"{found.name} is a query", "Queries are put to a run.")
-        if request.op == "emit" and found.kind != "event":
-            raise Rejected(f"{found.name} is a command", f"Send it: partita signal CASE {found.name}")
-        if request.op in {"send", "call"} and found.kind != "command":
-            raise Rejected(f"{found.name} is an event", f"Publish it: partita emit {found.name}")
+            raise unknown_type(request, self._declared.name, [message.name for message in self._book.catalog])
+        check_kind(request, found)
         return found
 
     def _again(self, request: Request, message_id: str, digest: bytes, answer: Answer) -> None:
@@ -258,33 +245,15 @@ class Desk:
 
     # Runs.
 
-    def _workflow(self, name: str) -> AnyWorkflow:
-        found = self._declared.workflows.get(name)
+    def _workflow(self, request: Request) -> AnyWorkflow:
+        found = self._declared.workflows.get(request.workflow)
         if found is None:
-            raise Rejected(
-                f"no workflow {name!r} in app {self._declared.name!r}",
-                suggest(name, list(self._declared.workflows)) or SEE_FLOW,
-            )
+            raise unknown_workflow(request, self._declared.name, list(self._declared.workflows))
         return found
 
     async def _start(self, request: Request) -> Reply:
-        workflow = self._workflow(request.workflow)
-        check_raw(bytes(request.data))
-        takes: Any = workflow.takes
-        if is_message_class(takes):
-            found = describe(takes)
-            message = self._book.catalog.decode_strict(found.name, request.version, bytes(request.data))
-        else:
-            message = decode(bytes(request.data), takes)
-        own_case = type_of(message).case_of(message) if is_message(message) else None
-        check_named_case(request)
-        case = own_case or request.case
-        if not case:
-            raise Rejected(f"workflow {request.workflow}: for which case?", "Name it: --case type:key")
-        if request.case not in {"", case}:
-            raise Rejected(
-                f"its message is of case {case}, not {request.case}", "Leave --case out, or mend the message."
-            )
+        workflow = self._workflow(request)
+        message, case = read_start(request, workflow, self._book.catalog)
         message_id = message_id_of(request)
         told: asyncio.Future[tuple[str | None, str]] = asyncio.get_running_loop().create_future()
         self._executor.intake.start(
@@ -296,7 +265,7 @@ class Desk:
         row = self._world.store.trail.find_message(message_id)
         fact = self._world.store.trail.find_fact(row.seq) if row is not None else None
         if fact is None or not isinstance(fact.body, Started):
-            raise Rejected(f"workflow {request.workflow} was not started: {why}", f"Look at it: partita show {case}")
+            raise not_started(request, case, why)
         self._again(request, message_id, body_digest(encode(message)), Refusal(why))
         return Reply(
             status="accepted",
@@ -340,15 +309,7 @@ class Desk:
         return next((one for one in later if one.parent_step == row.parent_step and one.parent == row.parent), None)
 
     async def _cancel(self, request: Request) -> Reply:
-        rows = [row for row in self._world.store.work.list_runs(request.case) if row.status == "open"]
-        stopped = [row.run for row in self._world.store.work.list_runs(request.case) if row.status == "stopped"]
-        if not rows and stopped:
-            raise Rejected(
-                f"run {stopped[0]} is stopped: its code could not meet the cancellation",
-                f"Mend the code, then: partita retry {request.case}; then cancel it.",
-            )
-        if not rows:
-            raise NotFound(f"case {request.case} has no open run", "There is nothing to cancel.")
+        rows = find_open_runs(request.case, self._world.store, self._book.topology, self._world.clock)
         for row in rows:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._executor.cancel(row.run, by=request.by, reason=request.reason, settled=partial(_set, done))

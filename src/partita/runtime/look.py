@@ -97,6 +97,11 @@ class Look:
         """Where a case is. Raises NotFound."""
         return cases.where(self._row(case), self.topology, self._clock.now_us())
 
+    def line(self, case: str) -> CaseLine:
+        """Where a case is, and why it can't be expected to go on by itself. Raises NotFound."""
+        now = self._clock.now_us()
+        return cases.line(self._row(case), self.topology, groups=self._work.list_groups(), now=now)
+
     def show(self, case: str) -> CaseView:
         """A case with its story, open items and dead letters. Raises NotFound."""
         facts = self._trail.list_case_facts(case)

@@ -7,8 +7,9 @@ import base64
 
 from partita.choreography.dispatch import Dispatch
 from partita.choreography.handling import home
-from partita.errors import MessageError, NotFound, PartitaError, Rejected, Unknown, one_line, suggest
+from partita.errors import MessageError, PartitaError, Rejected, Unknown, one_line
 from partita.orchestration.executor import Executor
+from partita.runtime.checks import check_group, find_dead, find_failed
 from partita.runtime.commit import commit
 from partita.runtime.declared import QUARANTINE
 from partita.runtime.foreign import Foreign
@@ -53,7 +54,7 @@ class Mending:
     # Dead letters.
 
     async def _dead(self, request: Request) -> Reply:
-        rows, refused = self._find_dead(request), list[Rejected]()
+        rows, refused = find_dead(request, self._world.store.work), list[Rejected]()
         for row in rows:
             await self._mend_dead(row, request, refused)
         return Reply(
@@ -75,23 +76,6 @@ class Mending:
             raise Unknown("the store stopped", key=request.key)
         if isinstance(answer, Refusal) and answer.error is not None:
             refused.append(Rejected(f"{row.message}: {one_line(answer.error)}", "Run: partita doctor"))
-
-    def _find_dead(self, request: Request) -> list[ObligationRow]:
-        if not (request.message or request.case):
-            raise Rejected("which dead letter?", "Name its id or --case; `partita dead list` has them.")
-        rows = [
-            row
-            for row in self._world.store.work.list_obligations(case=request.case or None)
-            if row.state in {"dead", "held"}
-            and (not request.message or f"{row.message}/{row.group}".startswith(request.message))
-            and (not request.group or row.group == request.group)
-        ]
-        if not rows:
-            what = request.message or request.case
-            raise NotFound(f"no dead letter {what!r}", "`partita dead list` has those that there are.")
-        if request.message and len({row.message for row in rows}) > 1:
-            raise Rejected(f"{request.message!r} begins several ids", "Write more of the id.")
-        return rows
 
     async def _redrive(self, row: ObligationRow, request: Request) -> Answer:
         fact = self._fact(row)
@@ -160,11 +144,7 @@ class Mending:
 
     async def _retry(self, request: Request) -> Reply:
         """Everything of a case that stands still: stopped runs go on, dead letters are redriven."""
-        stopped = [row for row in self._world.store.work.list_runs(request.case) if row.status == "stopped"]
-        owing = self._world.store.work.list_obligations(case=request.case)
-        dead = [row for row in owing if row.state in {"dead", "held"}]
-        if not stopped and not dead:
-            raise NotFound(f"nothing of case {request.case} has failed", "`partita why` says what it waits for.")
+        stopped, dead = find_failed(request.case, self._world.store, self._book.topology, self._world.clock)
         notes, refused = list[str](), list[Rejected]()
         for run in stopped:
             try:
@@ -193,12 +173,7 @@ class Mending:
 
     async def _group(self, request: Request) -> Reply:
         group, now = request.group, self._world.clock.now_us()
-        owing = {row.group for row in self._world.store.work.list_obligations()}
-        known = (
-            set(self._book.topology.group_by_name) | {row.name for row in self._world.store.work.list_groups()} | owing
-        )
-        if group not in known:
-            raise NotFound(f"no group {group!r}", suggest(group, sorted(known)) or "`partita group list` has them.")
+        check_group(request, self._book.topology, self._world.store.work)
         draft, given_up = Draft(), list[tuple[int, ObligationRow]]()
         if request.op == "pause":
             draft.write(SET_GROUP, group, "paused", now, request.by)
@@ -221,11 +196,7 @@ class Mending:
         return Reply(status="accepted", key=request.key, note=group, count=len(given_up))
 
     def _retire(self, draft: Draft, group: str, request: Request, now: int) -> list[tuple[int, ObligationRow]]:
-        """A group that vanished from the code gives up what it owes; one that the code has can't be retired."""
-        if group == QUARANTINE:
-            raise Rejected("quarantine is no group of any code", "Give up what is in it: partita dead discard ID.")
-        if group in self._book.topology.group_by_name:
-            raise Rejected(f"group {group} is in the code", "Take it out of the app first, or pause it.")
+        """A group that vanished from the code gives up what it owes."""
         rows = [row for row in self._world.store.work.list_obligations() if row.group == group]
         given_up: list[tuple[int, ObligationRow]] = []
         for row in rows:

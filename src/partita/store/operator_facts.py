@@ -51,6 +51,8 @@ class Answered(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "answered"
     id: str
     op: str = ""
+    type: str = ""
+    """The message type, workflow or group that was asked for."""
     outcome: Literal["accepted", "rejected"] = "accepted"
     why: str = ""
 

@@ -75,6 +75,12 @@ def test_a_case_that_is_over_is_one_line() -> None:
     assert said(where_lines(DONE, AT_NOON)) == ["order:8  done with OrderShipped since 11:59Z (5 s)"]
 
 
+def test_why_a_case_is_stuck_stands_below_where_it_is() -> None:
+    assert said(where_lines(OVERDUE, AT_NOON, stuck=["ShipOrder is overdue by 1 d"]))[-1] == (
+        "  ShipOrder is overdue by 1 d"
+    )
+
+
 def test_what_keeps_a_case_from_moving_is_the_last_line() -> None:
     assert said(where_lines(DONE, AT_NOON, hint="no engine is running"))[-1] == "  no engine is running"
 

@@ -247,6 +247,14 @@ def request_answered() -> Trail:
     return trail
 
 
+def start_turned_down() -> Trail:
+    """Somebody asked to start the workflow while no engine ran; the next one refused it."""
+    trail = Trail(orchestration())
+    trail.say(Requested(request=Raw(b"{}"), id="r1", op="start", type="fulfil"))
+    trail.say(Answered(id="r1", op="start", type="fulfil", outcome="rejected", why="it has no lines. Give it some."))
+    return trail
+
+
 def engine_gone() -> Trail:
     trail = approved()
     trail.engine_running = False

@@ -13,7 +13,7 @@ from partita.monitor.cases import (
     parse_dead_id,
     resolve_case,
 )
-from partita.store.facts import Retrying
+from partita.store.facts import Answered, Raw, Requested, Retrying
 from partita.store.port import CaseRow, GroupRow, ObligationRow
 from tests.unit.monitor import situations
 from tests.unit.monitor.shop_topology import choreography
@@ -53,6 +53,7 @@ def test_the_story_is_told_oldest_first_with_who_did_what_with_which() -> None:
         pytest.param(situations.mail_redriven, -1, "for notifications", id="a redrive"),
         pytest.param(situations.run_stopped, -1, "KeyError: 'parcel'", id="an incident"),
         pytest.param(situations.requested, -1, "no engine is running", id="a request"),
+        pytest.param(situations.start_turned_down, -1, "it has no lines. Give it some.", id="a request turned down"),
         pytest.param(situations.quarantined, -1, "not JSON", id="quarantine"),
         pytest.param(situations.delayed, -1, "due in 1 h", id="a delay"),
         pytest.param(situations.no_run, -1, "closed", id="no run"),
@@ -163,6 +164,27 @@ def test_a_doomed_wait_is_listed_with_its_run() -> None:
 )
 def test_a_stuck_case_says_why(situation: Situation, reason: str) -> None:
     assert situation().show().stuck == (reason,)
+
+
+def test_a_case_that_dead_ended_by_a_request_says_which_was_turned_down_and_why() -> None:
+    refused = "the request to start fulfil was turned down: it has no lines. Give it some."
+    view = situations.start_turned_down().show()
+
+    assert (view.verdict, view.explanation, view.stuck) == ("dead-ended", refused, (refused,))
+    assert (view.story[-1].what, view.story[-1].which) == ("turned down", "start fulfil")
+
+
+def test_a_request_turned_down_after_the_last_event_is_told_beside_it() -> None:
+    trail = Trail(choreography())
+    trail.publish("CardRefunded")
+    trail.say(Requested(request=Raw(b"{}"), id="r1", op="retry"))
+    trail.say(Answered(id="r1", op="retry", outcome="rejected", why="nothing has failed."))
+
+    told = "its latest event is CardRefunded, which no group handles; the request to retry was turned down: nothing"
+    assert told in trail.show().explanation
+
+    trail.publish("CardRefunded")
+    assert "turned down" not in trail.show().explanation
 
 
 def test_an_overdue_case_says_by_how_much() -> None:

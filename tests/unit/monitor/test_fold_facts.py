@@ -19,6 +19,7 @@ from partita.monitor.state import (
     Latest,
     Over,
     Owed,
+    Refused,
     RunState,
     message_of,
     owed_key,
@@ -496,6 +497,16 @@ def test_a_request_is_owed_in_its_own_case_until_it_is_answered() -> None:
     assert asked.asked == {"r1": Asked("emit", "OrderPlaced", 1_000)}
     assert say(CaseState(CASE), body, case="parcel:9").asked == {}
     assert say(asked, Answered(id="r1"), case="parcel:9").asked == {}
+
+
+def test_a_request_that_was_turned_down_is_kept_with_its_reason() -> None:
+    asked = say(CaseState(CASE), Requested(request=Raw(b"{}"), id="r1", op="emit", type="OrderPlaced"))
+    body = Answered(id="r1", op="emit", outcome="rejected", why="no")
+
+    assert say(asked, body).refused == Refused("emit", "OrderPlaced", "no", 1_000)
+    assert say(asked, replace(body, type="Other")).refused == Refused("emit", "Other", "no", 1_000)
+    assert say(asked, body, case="parcel:9").refused is None
+    assert say(asked, replace(body, outcome="accepted")).refused is None
 
 
 def test_a_fact_told_in_another_case_is_not_counted_as_the_case_s_own() -> None:

@@ -213,6 +213,19 @@ def test_a_workflow_that_is_started_by_hand_says_how() -> None:
     assert (leading.leaf, leading.command) == ("never_produced", "partita start fulfil '{...}'")
 
 
+@pytest.mark.parametrize("outcome", ["OrderPlaced", "OrderConfirmed", "OrderShipped", "ReserveStock"])
+def test_a_start_that_was_turned_down_is_why_nothing_came_of_it(outcome: str) -> None:
+    leading = situations.start_turned_down().why(outcome).leading
+
+    assert leading.leaf == "turned_down"
+    assert leading.sentence == "the request to start fulfil was turned down: it has no lines. Give it some."
+    assert (leading.command or "").startswith("partita start fulfil '{")
+    assert [one.text for one in leading.evidence] == [
+        "somebody asked to start fulfil (no engine is running: owed to the next one)",
+        "partita turned down start fulfil (it has no lines. Give it some.)",
+    ]
+
+
 def test_a_request_that_an_engine_has_found_is_in_progress() -> None:
     trail = situations.requested()
     trail.engine_running = True
