@@ -22,6 +22,7 @@ from partita.messages.exact import check_value, hides, settled
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
 _NUL = b"\\u0000"
+_BACKSLASH = ord("\\")
 
 _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder().decode
@@ -139,7 +140,7 @@ def _is_plain(value: object, raw: bytes) -> bool:
 
 def _looks_odd(raw: bytes) -> bool:
     return (
-        _NUL in raw
+        (_BACKSLASH in raw and _NUL in raw)  # looking for one byte costs a tenth of looking for six
         or _LONG_NUMBER in raw.translate(_ZEROS)
         or raw.count(b"{") + raw.count(b"[") > LIMITS.nesting_max
     )  # fmt: skip
