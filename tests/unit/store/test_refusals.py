@@ -14,11 +14,11 @@ from partita.limits import Limits
 from partita.store.port import Scope, Unit
 from partita.store.sqlite import guard as guard_room
 from partita.store.sqlite.codec import CODEC_ERASED, CODEC_PACKED, unpack
-from partita.store.sqlite.connection import open_connection
+from partita.store.sqlite.connection import Rows, open_connection
 from partita.store.sqlite.guard import SqlGuard, list_own_tables
 from partita.store.sqlite.lock import SOCKET_PATH_BYTES_MAX, hold, lock_path, socket_path
 from partita.store.sqlite.migrate import list_migrations, read_format
-from partita.store.sqlite.names import split_case
+from partita.store.sqlite.names import Names, split_case
 from partita.store.sqlite.store import open_reader
 from partita.store.sqlite.watchdog import Watch
 from tests.conformance.store_desk import NOW, Counting, SetClock
@@ -213,6 +213,16 @@ def test_a_case_without_a_type(case: str) -> None:
 def test_a_case_s_key_may_have_colons_and_may_be_empty() -> None:
     assert split_case("order:a:b") == ("order", "a:b")
     assert split_case("order:") == ("order", "")
+
+
+def test_a_number_in_the_trail_that_has_no_name() -> None:
+    connection = apsw.Connection(":memory:")
+    connection.execute("create table source (id, name)").fetchall()
+    names = Names(Rows(connection))
+
+    assert said(lambda: names.get_source(7)) == (
+        "number 7 stands in the trail and has no name: select name from source where id = ?\nRun: partita doctor"
+    )
 
 
 def test_bytes_that_are_not_what_was_packed() -> None:
