@@ -1,9 +1,10 @@
 """What the doctor says of a store, finding by finding: well, or what is wrong, with its figures and what mends it."""
 
 import os
+import re
 import socket
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import apsw
 import pytest
 
 from partita.clock import to_rfc3339
+from partita.errors import one_line
+from partita.store.facts import Fact
 from partita.store.health import Finding
+from partita.store.port import CaseRow, Projection, TrailReader
 from partita.store.sqlite import doctor
 from partita.store.sqlite.connection import open_connection
 from partita.store.sqlite.doctor import examine
 from partita.store.sqlite.lock import StoreLock, hold, lock_path
 from partita.store.sqlite.migrate import list_migrations
 from partita.store.sqlite.wal import log_path
-from tests.conformance.store_desk import NOW, published
+from tests.conformance.store_desk import NOW, Counting, published
 from tests.unit.store.sqlite_desk import opened
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -26,6 +30,7 @@ MB = 1 << 20
 RESTORE = "Stop the engine, keep a copy of this file, and restore the last backup."
 NEWEST = list_migrations()[-1][0]
 SQLITE = apsw.sqlite_lib_version()
+ERROR = ValueError("no such\nword")
 
 
 @pytest.fixture(autouse=True)
@@ -394,3 +399,54 @@ def test_a_trail_that_can_not_be_read_is_told_as_broken_pages() -> None:
     assert pages == Finding(
         name="pages", well=False, said="they can't be read: database disk image is malformed", remedy=RESTORE
     )
+
+
+# The tables.
+
+
+@pytest.fixture
+async def begun(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.db"
+    async with opened(path) as desk:
+        await desk.start_run()
+    return path
+
+
+def tables(path: Path, projection: Projection) -> Finding:
+    def projecting(trail: TrailReader) -> Projection:
+        assert [fact.kind for fact in trail.list_facts()] == ["started"], "it is given this store's trail"
+        return projection
+
+    findings = {finding.name: finding for finding in examine(path, projecting)}
+    return findings["tables"]
+
+
+def test_tables_that_are_as_the_facts_say_are_well(begun: Path) -> None:
+    well = Finding(name="tables", well=True, said="as the facts say", facts={"differences": 0})
+
+    assert tables(begun, Counting()) == well
+    assert tables(begun, Counting(version=2)) == well, "rows of another version are folded anew"
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (3, ""), (4, "; and 1 more"), (5, "; and 2 more")])
+def test_differences_are_told_up_to_three_and_the_rest_are_counted(begun: Path, count: int, more: str) -> None:
+    for number in range(count):
+        change(begun, f"insert into grp values ('card{number}', 'paused', 1, 'x')")
+
+    finding = tables(begun, Counting())
+    assert (finding.well, finding.remedy, finding.facts) == (False, RESTORE, {"differences": count})
+    assert finding.said.endswith(more)
+    told = finding.said.removesuffix(more).split("; ")
+    assert len(told) == min(count, 3)
+    for one in told:
+        assert re.fullmatch(r"group card\d: the row is GroupRow\(.*\), and the facts come to None", one)
+
+
+def test_tables_that_can_not_be_read_are_told_with_the_error(begun: Path) -> None:
+    class Broken(Counting):
+        def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
+            raise ERROR
+
+    finding = tables(begun, Broken())
+    assert (finding.well, finding.remedy) == (False, RESTORE)
+    assert finding.said == f"they can't be read: ValueError: {one_line(ERROR)}"
