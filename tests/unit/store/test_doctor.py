@@ -95,15 +95,16 @@ def test_a_store_that_is_well_is_said_to_be_so(store: Path) -> None:
     ]
 
 
-def test_an_empty_file_is_no_store_yet(tmp_path: Path) -> None:
+def test_an_empty_file_is_no_store_yet_and_not_well(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     path.touch()
 
     assert [finding.name for finding in examine(path)] == ["file", "format", "lock", "disk"]
     assert found(path)["format"] == Finding(
         name="format",
-        well=True,
+        well=False,
         said=f"empty: no engine has opened it yet, SQLite {SQLITE}",
+        remedy=f"It holds nothing. Start an engine on it: partita dev MODULE:APP --store {path}",
         facts={
             "format": 0,
             "format_newest": NEWEST,

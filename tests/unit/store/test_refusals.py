@@ -69,7 +69,8 @@ def test_a_place_that_is_no_file(tmp_path: Path, readonly: bool) -> None:
         f"store {tmp_path}: cannot be opened (unable to open database file)",
         f"store {tmp_path}: cannot be opened (disk I/O error)",
     }
-    assert second == "Check that the file and its directory may be written by this user, or name another store."
+    may = "read" if readonly else "written"
+    assert second == f"Check that the file and its directory may be {may} by this user, or name another store."
 
 
 def test_an_empty_file_to_be_read(tmp_path: Path) -> None:

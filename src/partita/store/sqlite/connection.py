@@ -5,6 +5,7 @@ Write-ahead log, `synchronous=FULL`, no memory map: an answered commit survives 
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -49,7 +50,10 @@ def forget_memory(place: str) -> None:
 
 
 def open_connection(place: str | Path, *, readonly: bool = False) -> apsw.Connection:
-    """Open a database; a missing file is made unless `readonly`. Raises StoreError that says what to do."""
+    """Open a database; a missing file is made unless `readonly`. Raises StoreError that says what to do.
+
+    One that lies where nothing can be written is read as it stands: what is written to it later is not seen.
+    """
     if isinstance(place, str) and place.startswith(MEMORY):
         if place not in _kept:
             _kept[place] = _open_memory(place)
@@ -60,15 +64,36 @@ def open_connection(place: str | Path, *, readonly: bool = False) -> apsw.Connec
     if readonly and not path.exists():
         raise StoreError(f"store {path}: there is no such file\nName an existing store, or start an app on it first.")
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    name, may = str(path), "read" if readonly else "written"
+    if readonly and _is_sealed(path):
+        name, flags = f"{path.absolute().as_uri()}?immutable=1", flags | apsw.SQLITE_OPEN_URI
     try:
-        connection = apsw.Connection(str(path), flags=flags, statementcachesize=512)
+        connection = apsw.Connection(name, flags=flags, statementcachesize=512)
     except apsw.Error as error:
         raise StoreError(
             f"store {path}: cannot be opened ({error})\n"
-            "Check that the file and its directory may be written by this user, or name another store."
+            f"Check that the file and its directory may be {may} by this user, or name another store."
         ) from error
     connection.set_busy_timeout(BUSY_MS)
     return connection
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a file lies, all by itself, where this user can write nothing: no log, and no room for an index of one.
+
+    Raises StoreError where it has a log that only somebody who may write there can read.
+    """
+    if os.access(path.parent, os.W_OK):
+        return False
+    beside = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
+    if not any(one.exists() and one.stat().st_size for one in beside):
+        return True
+    if path.with_name(f"{path.name}-shm").exists():
+        return False  # whoever writes it, or wrote it last, has left its index
+    raise StoreError(
+        f"store {path}: its last commits are in a log beside it, and {path.parent} may not be written\n"
+        f"Copy {path.name} and {path.name}-wal to a folder that may be written, and name the store there."
+    )
 
 
 def set_durable(connection: apsw.Connection) -> None:

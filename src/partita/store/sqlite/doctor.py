@@ -8,6 +8,7 @@ are looked at as pages only: what should stand in them nobody else knows.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ from partita.store.sqlite.wal import count_lost, log_path
 Projecting = Callable[[TrailReader], Projection]
 """Makes the projection that folds a store's cases, which needs that store's topologies."""
 
+WAL_BYTE = 19
+"""Of an SQLite file's header: 2 where it is read with a log."""
 SAID_MAX = 3
 FREE_BYTES_MIN = 200 * 1_048_576
 LOG_BYTES_MAX = 256 * 1_048_576
@@ -45,7 +48,7 @@ def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
     connection = open_connection(path, readonly=True)
     try:
         found = read_format(connection, name=str(path))
-        findings = [_file(path, connection), _format(connection, found), _lock(path, connection), _disk(path)]
+        findings = [_file(path, connection), _format(path, connection, found), _lock(path, connection), _disk(path)]
         return [*findings, *(_contents(connection, projecting) if found else ())]
     finally:
         connection.close()
@@ -53,7 +56,8 @@ def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
 
 def _file(path: Path, connection: apsw.Connection) -> Finding:
     size, log = path.stat().st_size, _size(log_path(path))
-    lost = _count_lost(connection, path)
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    lost = _count_lost(connection, path) if writable else None  # only who may write can ask how far the log is good
     facts: dict[str, int | str | None] = {
         "path": str(path.absolute()),
         "size_bytes": size,
@@ -61,7 +65,7 @@ def _file(path: Path, connection: apsw.Connection) -> Finding:
         "commits_lost": lost,
     }
     said = f"{path.absolute()}, {_say_bytes(size)}, log {_say_bytes(log)}"
-    if not os.access(path, os.W_OK):
+    if not writable:
         remedy = "Give this user the right to write the file and its directory."
         return Finding(name="file", well=False, said=f"{said}, cannot be written", remedy=remedy, facts=facts)
     if lost:
@@ -78,9 +82,9 @@ def _count_lost(connection: apsw.Connection, path: Path) -> int:
     return min(count_lost(connection, path) for _ in range(3))
 
 
-def _format(connection: apsw.Connection, found: int) -> Finding:
+def _format(path: Path, connection: apsw.Connection, found: int) -> Finding:
     newest = list_migrations()[-1][0]
-    journal = str(connection.pragma("journal_mode"))
+    journal = _journal(path, connection)
     app = (find_meta(connection, "app") or "") if found else ""
     generation = read_generation(connection) if found else None
     said = f"format {found} of {newest}" if found else "empty: no engine has opened it yet"
@@ -94,11 +98,21 @@ def _format(connection: apsw.Connection, found: int) -> Finding:
         "sqlite": apsw.sqlite_lib_version(),
         "journal": journal,
     }
-    if found and journal != "wal":
+    if not found:
+        remedy = f"It holds nothing. Start an engine on it: partita dev MODULE:APP --store {shlex.quote(str(path))}"
+        return Finding(name="format", well=False, said=said, remedy=remedy, facts=facts)
+    if journal != "wal":
         said += f", journal mode {journal}"
         remedy = "Another program changed it: the next engine that opens the store sets it to wal again."
         return Finding(name="format", well=False, said=said, remedy=remedy, facts=facts)
     return Finding(name="format", well=True, said=said, facts=facts)
+
+
+def _journal(path: Path, connection: apsw.Connection) -> str:
+    """As the file's header has it: where nothing may be written, SQLite reads it without its log, and says so."""
+    with path.open("rb") as file:
+        header = file.read(WAL_BYTE + 1)
+    return "wal" if header[WAL_BYTE:] == b"\x02" else str(connection.pragma("journal_mode"))
 
 
 def _lock(path: Path, connection: apsw.Connection) -> Finding:
