@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from partita.clock import to_rfc3339
-from partita.errors import one_line
+from partita.errors import StoreError, one_line
 from partita.store.facts import Fact
 from partita.store.health import Finding
 from partita.store.port import CaseRow, Projection, TrailReader
@@ -115,6 +115,18 @@ def test_an_empty_file_is_no_store_yet_and_not_well(tmp_path: Path) -> None:
         },
     )
     assert found(path)["lock"].facts["clean"] == 1
+    assert found(path)["file"].facts["log_bytes"] == 0
+
+
+def test_what_is_no_store_is_refused_by_its_name_and_left_as_it_was(tmp_path: Path) -> None:
+    missing, letter = tmp_path / "shop.db", tmp_path / "letter.txt"
+    letter.write_text("Dear store, " * 500)
+
+    with pytest.raises(StoreError, match=f"store {missing}: there is no such file"):
+        examine(missing)
+    with pytest.raises(StoreError, match=f"store {letter}: not an SQLite file"):
+        examine(letter)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_relative_path_is_shown_whole(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
