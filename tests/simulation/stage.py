@@ -76,6 +76,10 @@ class Stage:
     def find_where(self, case: str) -> Where | None:
         return self.life.look.find_where(case)
 
+    def soon(self, request: Request) -> None:
+        """Ask while something else goes on."""
+        _asking = self.loop.create_task(self._ask(request))
+
     async def _ask(self, request: Request) -> Reply:
         return await self.life.ask(request)
 

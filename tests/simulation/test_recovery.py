@@ -54,6 +54,14 @@ class PayBack(Command[None]):
     trip_id: TripId
 
 
+class Sign(Command[None]):
+    trip_id: TripId
+
+
+class TearUp(Command[None]):
+    trip_id: TripId
+
+
 class World:
     """What handlers do to the test that plays them."""
 
@@ -92,6 +100,17 @@ async def pay_back(command: PayBack) -> None:
     world.paid_back += 1
 
 
+@bank.handles(Sign)
+def sign(command: Sign) -> None:
+    """Somebody cancels while a thread is at it."""
+    assert world.stage is not None
+    world.stage.soon(Request(op="cancel", key="c", case=f"trip:{command.trip_id}"))
+
+
+@bank.handles(TearUp)
+def tear_up(command: TearUp) -> None: ...
+
+
 @step
 async def walk() -> None:
     await die_here()
@@ -105,6 +124,12 @@ async def travel(trip: Booked) -> str:
     except CallFailed as why:
         return f"stayed: {why}"
     return "travelled"
+
+
+@workflow(starts_on=Booked)
+async def sign_up(trip: Booked) -> None:
+    async with saga():
+        await call(Sign(trip_id=trip.trip_id), undo=TearUp(trip_id=trip.trip_id))
 
 
 @workflow(starts_on=Booked)
@@ -152,6 +177,25 @@ async def ride_along(ride: Ride) -> str:
 @workflow(starts_on=Booked)
 async def tour(trip: Booked) -> str:
     return await child(ride_along, Ride(ride_id=trip.trip_id))
+
+
+@workflow
+async def ride_and_tidy_up(ride: Ride) -> None:
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await walk()
+
+
+@workflow(starts_on=Booked)
+async def hurry(trip: Booked) -> str:
+    """Ends without waiting for the end of what it has started."""
+    try:
+        async with asyncio.timeout(5):
+            await child(ride_and_tidy_up, Ride(ride_id=trip.trip_id), on_close="cancel")
+    except TimeoutError:
+        pass
+    return "gone"
 
 
 @workflow(starts_on=Booked)
@@ -425,3 +469,46 @@ def test_a_child_whose_workflow_is_not_in_the_app_meets_its_cancellation_when_it
         assert returned(stage, "tour/trip:t/1") == b""
 
     play(App("trips", services=[bank], workflows=[tour]), scene)
+
+
+def test_a_child_is_cancelled_once_though_its_parent_ends_in_the_turn_that_gives_it_up() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage, world.slow_s = stage, 1.0
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(20.0)
+
+        history = stage.kinds("ride_and_tidy_up/ride:t/1")
+        assert (history.count("cancel asked"), history.count("stepped")) == (1, 1), "it could tidy up"
+
+    play(App("trips", workflows=[hurry, ride_and_tidy_up]), scene)
+
+
+def test_a_child_is_cancelled_though_the_engine_dies_right_after_its_parents_end() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage = stage
+        await stage.stop()
+        stage.setting.disk_s = 0.2  # between a commit and its answer
+        await stage.start()
+        await stage.client.emit(Booked(trip_id="t"))
+        while "returned" not in stage.kinds("hurry/trip:t/1"):
+            await asyncio.sleep(0.001)
+        stage.kill()
+        await stage.start()
+        await stage.settle(20.0)
+
+        history = stage.kinds("ride_and_tidy_up/ride:t/1")
+        assert (history.count("cancel asked"), history[-2:]) == (1, ["stepped", "returned"])
+
+    play(App("trips", workflows=[hurry, ride_and_tidy_up]), scene)
+
+
+def test_what_a_thread_answers_while_its_saga_unwinds_is_late() -> None:
+    async def scene(stage: Stage) -> None:
+        world.stage, stage.setting.thread_s = stage, 1.0
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(10.0)
+
+        handled = [fact.body for fact in stage.facts() if isinstance(fact.body, Handled)]
+        assert [(body.type, body.late) for body in handled] == [("Sign", True), ("TearUp", False)]
+
+    play(App("trips", services=[bank], workflows=[sign_up]), scene)

@@ -257,8 +257,7 @@ class Dispatch:
         self._submit_handling(lane, handling, reserved)
 
     async def _in_task(self, lane: Lane, handling: Handling, reserved: list[Lane]) -> None:
-        contract = handling.handler.contract
-        policy = self._policy(handling.owed)
+        contract, policy = handling.handler.contract, self._policy(handling.owed)
         limit_s = None if policy.timeout_us is None else policy.timeout_us / 1_000_000
         try:
             if contract.is_async and contract.tx is not None:
@@ -274,6 +273,7 @@ class Dispatch:
                 at = self._around.clock.now_us()
                 async with asyncio.timeout(limit_s):
                     await self._around.in_thread(lambda: handle_plain(handling, self._book, None, at))
+                handling.mark_late()
         except BaseException as error:  # a handler may raise anything
             if not is_failure(error):
                 raise  # The engine is letting go: the next start finds the obligation open.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from partita.choreography.contract import Contract, message_types
 from partita.choreography.service import Handler
@@ -51,6 +52,12 @@ class Handling:
         if self.handler.contract.on_writer:
             return True
         return bool(self.covers) and any(covered.contract.on_writer for covered in self.covers.values())
+
+    def mark_late(self) -> None:
+        """Let the fact say that its saga has unwound, where that was while a thread wrote it down."""
+        for fact in self.draft.unit.facts if self.owed.barred else ():
+            if isinstance(fact.body, Handled) and fact.body.message == self.owed.envelope.id:
+                fact.body = replace(fact.body, late=True)
 
 
 def arguments(contract: Contract, delivery: Delivery, tx: object | None) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Executor:
 
     def load(self, rows: list[RunRow], *, unclean: bool) -> list[Cell]:
         """Take up the open runs of a store at start; none of them moves before it is pumped."""
-        return self.roster.load(rows, unclean=unclean)
+        return self._children.take_up(self.roster.load(rows, unclean=unclean), rows)
 
     def rebuild(self, history: list[Fact]) -> LiveRun:
         """A run as its history says it is, beside the one that lives here: for checks. Raises NonDeterminism.
@@ -423,8 +423,7 @@ class Executor:
                 for told in self._ended.pop(cell.run, ()):
                     told(body)
         if cell.status == "ended":
-            if cell.live is not None and cell.live.has_children:
-                self._children.cancel_all(cell.run)
+            self._children.end(cell)
             if not cell.pending and not cell.unanswered:  # the end of a child of its may be on its way
                 self.roster.forget(cell)
 
