@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.planted import PLANTED, RARE, Plant, find
+from tests.simulation.planted import PLANTED, Plant, find
 
 pytestmark = pytest.mark.simulation
 
@@ -12,11 +12,3 @@ def test_a_planted_bug_is_found_within_2000_seeds(plant: Plant, monkeypatch: pyt
     plant(monkeypatch)
 
     assert find(PLANTED[plant], 2_000) is not None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("plant", RARE, ids=lambda plant: plant.__name__)
-def test_a_rare_planted_bug_is_found_within_10000_seeds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch)
-
-    assert find(RARE[plant], 10_000) is not None

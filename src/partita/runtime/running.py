@@ -69,7 +69,7 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
             async with open_door(store.socket, engine.desk.take):
                 dog.start()
                 engine.start()
-                refolding = spawn(_refold(store))
+                refolding = spawn(refold_all(store))
                 try:
                     yield EngineClient(engine, look)
                 finally:
@@ -106,7 +106,7 @@ def check_app(store: OwnedStore, name: str, path: Path) -> None:
         )
 
 
-async def _refold(store: OwnedStore) -> None:
+async def refold_all(store: OwnedStore) -> None:
     """Bring the cases that an older version folded up to date, a few at a time."""
     folded = await store.refold()
     while folded:

@@ -92,10 +92,20 @@ def check_effects(books: Books) -> Iterator[str]:
             yield f"{effect.kind} of {effect.case} was done under keys {before} and {effect.key}"
         if effect.case.startswith("order:") and effect.case.partition(":")[2] not in books.placed:
             yield f"{effect.kind} was done for {effect.case}, which nobody placed"
-    redriven = Counter(fact.body.message for fact in books.facts if isinstance(fact.body, Redriven))
+    redriven = _count_redriven(books.facts)
     for key, times in books.outside.kills.items():
         if times > (1 + LIMITS.claims_max) * (1 + redriven[key.partition("/")[0]]):
             yield f"{key} killed its process {times} times: the claims were not counted"
+
+
+def _count_redriven(facts: Sequence[Fact]) -> Counter[str]:
+    """How often each message was redriven, or the event whose reaction sends it, and may handle it in its own unit."""
+    counted: Counter[str] = Counter()
+    for fact in facts:
+        if isinstance(fact.body, Redriven):
+            counted[fact.body.message] += 1
+            counted[derive_id(fact.body.message, fact.body.group, "0")] += 1
+    return counted
 
 
 def check_asked(books: Books) -> Iterator[str]:

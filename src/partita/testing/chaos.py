@@ -13,6 +13,7 @@ from random import Random  # noqa: TID251 - the simulation's seeded dice, never 
 from partita.clock import US
 from partita.errors import PartitaError
 from partita.runtime.requests import Request
+from partita.testing.life import Life
 from partita.testing.system import System
 
 RUBBISH = (b"not json", b'{"type":"Unheard","data":{}}', b'{"id":"r3","type":"NoteAdded","data":{"order_id":5}}')
@@ -29,6 +30,7 @@ def draw_weights(dice: Random) -> dict[str, float]:
         "kill": dice.choice([0.0, 0.5]),
         "kill later": dice.choice([0.0, 1.0]),
         "restart": dice.choice([0.0, 0.5]),
+        "relapse": dice.choice([0.0, 0.5]),
         "stall": dice.choice([0.0, 0.5]),
         "rubbish": dice.choice([0.0, 0.3]),
         "look": dice.choice([0.0, 0.5]),
@@ -92,6 +94,7 @@ class Chaos:
             "kill": self._kill,
             "kill later": self._kill_later,
             "restart": self._restart,
+            "relapse": self._relapse,
             "stall": self._stall,
             "rubbish": self._rubbish,
             "look": self._look,
@@ -121,7 +124,9 @@ class Chaos:
 
     async def _pause(self, dice: Random) -> None:
         groups = sorted(self.system.setting.app.declared.topology.group_by_name)
-        group = dice.choice(groups)
+        await self._pause_one(dice.choice(groups))
+
+    async def _pause_one(self, group: str) -> None:
         self.system.trace.note("pause", group)
         self.paused.add(group)
         await self.system.ask(Request(op="pause", key=self.system.clock.new_id(), group=group, by="chaos"))
@@ -140,6 +145,24 @@ class Chaos:
         if life is not None:
             await life.stop()
             self.system.start_soon()
+
+    async def _relapse(self, dice: Random) -> None:
+        """A group is paused, its engine dies with something of it in hand, and the next ends before that goes on."""
+        life = self.system.living()
+        groups = _list_in_hand(life) if life is not None else []
+        if life is None or not groups:
+            return
+        group = dice.choice(groups)
+        await self._pause_one(group)
+        if group in _list_in_hand(life):
+            life.die(f"killed with something of {group} in hand")
+        after = await self.system.until_up()
+        await asyncio.sleep(dice.random() * 0.5)
+        if after is None or not after.up:
+            return
+        await after.stop()
+        await self._leap(dice)
+        self.system.start_soon()
 
     async def _stall(self, dice: Random) -> None:
         """The disk stands still for a while."""
@@ -171,3 +194,10 @@ class Chaos:
             raw = dice.choice(RUBBISH)
             self.system.trace.note("rubbish", raw.decode())
             life.transport.put(raw)
+
+
+def _list_in_hand(life: Life) -> list[str]:
+    """Groups that are handling something."""
+    lanes = life.engine.dispatch.lanes
+    owed = [lanes.find(message, group) for message, group in lanes.keys()]  # noqa: SIM118 - no dictionary
+    return sorted({one.group for one in owed if one is not None and one.state == "handling"})

@@ -17,6 +17,9 @@ from partita.monitor.state import decode_state, owed_key
 from partita.orchestration.workflow import Workflow
 from partita.runtime.backends import Shelf
 from partita.store.facts import (
+    Barred,
+    CancelAsked,
+    ChildEnded,
     Claimed,
     Dead,
     Discarded,
@@ -24,6 +27,7 @@ from partita.store.facts import (
     Fact,
     Fired,
     Handled,
+    Incident,
     NoRun,
     Published,
     Quarantined,
@@ -40,6 +44,10 @@ from partita.testing.replay import find_replay_fault
 
 Key = tuple[str, str]
 """Message and group."""
+CUSTOMER = "the customer"
+"""Who asks runs to cancel."""
+Cancelled = tuple[str, int, int]
+"""A case of which somebody was told that its runs are cancelled, and the last facts before they asked and after."""
 
 
 def read_all(trail: TrailReader) -> list[Fact]:
@@ -230,6 +238,76 @@ def check_times(facts: Sequence[Fact], owed: Obligations) -> Iterator[str]:
     for fact, key, _position in owed.closings:
         if isinstance(fact.body, Handled) and owed.delayed.get(key, 0) > fact.at:
             yield f"fact {fact.seq}: {key[1]} handled {key[0]} before the time it was delayed to"
+
+
+def check_late(facts: Iterable[Fact]) -> Iterator[str]:
+    """What is answered after its saga has unwound is marked late, and nothing else is."""
+    barred: set[Key] = set()
+    for fact in facts:
+        body = fact.body
+        if isinstance(body, Barred):
+            barred.add((body.message, body.group))
+        elif isinstance(body, Handled):
+            key = body.message, body.group
+            if body.late != (key in barred):
+                said = "late, and its saga had not unwound" if body.late else "not late, and its saga had unwound"
+                yield f"fact {fact.seq}: the answer of {body.group} to {body.message} is marked {said}"
+            barred.discard(key)
+
+
+def check_cancelled(facts: Sequence[Fact], cancelled: Iterable[Cancelled]) -> Iterator[str]:
+    """What somebody was told is cancelled was asked to, in each run that was open then; a run that is asked ends so."""
+    histories: dict[str, list[Fact]] = {}
+    for fact in facts:
+        if fact.run is not None:
+            histories.setdefault(fact.run, []).append(fact)
+    for case, before, after in cancelled:
+        for run, history in histories.items():
+            began, asked = history[0], [fact for fact in history if _asks(fact, by=CUSTOMER)]
+            still = not any(isinstance(fact.body, Returned | Incident) and fact.seq <= after for fact in history)
+            if began.case == case and began.seq <= before and still and not any(fact.seq <= after for fact in asked):
+                yield f"somebody was told that {case} is cancelled, and run {run} was never asked"
+    for run, history in histories.items():
+        asked = [fact for fact in history if isinstance(fact.body, CancelAsked)]
+        for fact in history if asked else ():
+            # What was due at the very time of the cancellation comes before it, and may have been the run's end.
+            if isinstance(fact.body, Returned) and fact.body.how != "cancelled" and fact.at > asked[0].at:
+                yield f"run {run} was asked to cancel, and has {fact.body.how}"
+
+
+def _asks(fact: Fact, *, by: str) -> bool:
+    return isinstance(fact.body, CancelAsked) and fact.body.by == by
+
+
+def check_children(runs: Sequence[RunRow], trail: TrailReader) -> Iterator[str]:
+    """No run ends before the children that it waits for; those to be cancelled are, and nobody is asked twice."""
+    for row in runs:
+        if row.parent is None:
+            continue
+        history, of_parent = trail.list_history(row.run), trail.list_history(row.parent)
+        end, end_of_parent = _find_end(history), _find_end(of_parent)
+        asked = sum(_asks(fact, by=row.parent) for fact in history)
+        if asked > 1:
+            yield f"run {row.run} was asked {asked} times to cancel by its parent"
+        if row.on_close == "wait" and end_of_parent is not None and (end is None or end > end_of_parent):
+            yield f"run {row.parent} has ended before its child {row.run}"
+        cancelled = next((fact.seq for fact in of_parent if isinstance(fact.body, CancelAsked)), None)
+        over = end_of_parent if row.on_close == "cancel" else cancelled
+        if over is None or asked:
+            continue
+        # A child that ends of itself meanwhile need not meet its cancellation: it takes a turn or two until that comes.
+        turns = {fact.at for fact in history if fact.seq > over and not isinstance(fact.body, _BESIDE_TURNS)}
+        if history[0].seq < over and len(turns) > 2:
+            yield f"run {row.parent} is over or cancelled, and its child {row.run} was never asked to cancel"
+
+
+_BESIDE_TURNS = (Handled, ChildEnded, Discarded, Retrying, Claimed)
+"""What may come into a run's history without a turn of it."""
+
+
+def _find_end(history: Sequence[Fact]) -> int | None:
+    """Where a run ended in the trail."""
+    return next((fact.seq for fact in history if isinstance(fact.body, Returned)), None)
 
 
 def check_claims(facts: Iterable[Fact], most: int) -> Iterator[str]:

@@ -7,9 +7,13 @@ transport and the threads are the simulation's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
+from typing_extensions import override
 
 from partita.errors import StoreError, one_line
 from partita.monitor.fold import CaseProjection
@@ -18,8 +22,10 @@ from partita.runtime.backends import Shelf
 from partita.runtime.engine import Engine
 from partita.runtime.look import Look
 from partita.runtime.requests import Reply, Request
-from partita.runtime.running import make_tables
+from partita.runtime.running import make_tables, refold_all
 from partita.runtime.world import World
+from partita.store.facts import Fact, Retrying
+from partita.store.port import CaseRow
 from partita.store.sqlite.store import SqliteStore, open_store
 from partita.testing.fate import Fate
 from partita.testing.slow import SlowStore
@@ -59,12 +65,25 @@ class Setting:
     died: Callable[[], None]
 
 
+class OlderProjection(CaseProjection):
+    """How an older release folded: it knew nothing of attempts that failed. What it wrote is stale to the newer one."""
+
+    version = CaseProjection.version - 1
+
+    @override
+    def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
+        """See `CaseProjection.fold`."""
+        known = [fact for fact in facts if not isinstance(fact.body, Retrying)]
+        return replace(super().fold(case, state, known), fold=self.version)
+
+
 class Life:
     """Starts once, then either stops or dies."""
 
-    def __init__(self, setting: Setting, app: App) -> None:
+    def __init__(self, setting: Setting, app: App, projection: type[CaseProjection] = CaseProjection) -> None:
         self.setting = setting
         self.app = app
+        self.projection = projection
         self.ended = False
         self.up = False
         """It takes requests."""
@@ -93,7 +112,7 @@ class Life:
         self.store = store = open_store(
             setting.place,
             clock=setting.clock,
-            projection=CaseProjection(shelf.get),
+            projection=self.projection(shelf.get),
             app=self.app.name,
             faults=self,
             on_stopped=self._stopped,
@@ -109,6 +128,11 @@ class Life:
         self.look = Look(store.trail, store.work, store.cases, clock=setting.clock, is_running=lambda: True)
         self.engine.start()
         self.up = True
+        _refolding = self.spawn(self._refold())
+
+    async def _refold(self) -> None:
+        with suppress(StoreError):  # it stopped, and takes this life with it
+            await refold_all(self.store)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that dies with this life."""

@@ -15,6 +15,7 @@ from partita.orchestration.workflow import Workflow
 from partita.runtime.client import Client
 from partita.runtime.requests import Request
 from partita.store.port import ObligationRow
+from partita.testing.checkers import CUSTOMER, Cancelled
 from partita.testing.system import System
 
 
@@ -59,6 +60,8 @@ class People:
     system: System
     parties: Sequence[Party]
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
+    cancelled: list[Cancelled] = field(default_factory=list[Cancelled])
+    """Cancellations that were accepted."""
     client: Client = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -137,9 +140,19 @@ class People:
                 return
 
     async def cancel(self, case: str, after_s: float) -> None:
-        """Ask its runs to cancel, once."""
+        """Ask its runs to cancel, once, and remember whether that was accepted, and when."""
         await asyncio.sleep(after_s)
-        await self.system.ask(Request(op="cancel", key=self.new_key(), case=case, by="the customer"))
+        before = self._last_seq()
+        reply = await self.system.ask(Request(op="cancel", key=self.new_key(), case=case, by=CUSTOMER))
+        if reply.status == "accepted" and reply.count:  # what is left for the next engine counts nothing yet
+            self.cancelled.append((case, before, self._last_seq()))
+
+    def _last_seq(self) -> int:
+        """The last fact of the trail; 0 where nobody lives who could tell."""
+        life, seq = self.system.living(), 0
+        while life is not None and (facts := life.store.trail.list_facts(after_seq=seq, limit=5_000)):
+            seq = facts[-1].seq
+        return seq
 
     def happens(self, name: str) -> bool:
         """Whether somebody comes to do this."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
+from typing_extensions import override
 
 from partita.errors import PartitaError, one_line
 from partita.messages.catalog import Catalog
@@ -14,7 +15,7 @@ from partita.orchestration.asks import AskCancelChild, AskStep
 from partita.orchestration.history import gather
 from partita.orchestration.run import Ended, LiveRun
 from partita.orchestration.workflow import Workflow
-from partita.store.facts import NOTHING, Fact, Incident, Open, Retried, Returned
+from partita.store.facts import NOTHING, Body, Fact, Incident, Open, Retried, Returned, Withdrawn
 from partita.store.port import RunRow, TrailReader
 
 
@@ -26,14 +27,45 @@ def find_replay_fault(
     if workflow is None:
         return None
     history = trail.list_history(row.run)
-    live = LiveRun(workflow, run=row.run, case=row.case, epoch=row.epoch, decode=catalog.decode)
+    live = _Watched(workflow, run=row.run, case=row.case, epoch=row.epoch, decode=catalog.decode)
+    live.said = {fact.run_n or 0: found for fact in history if (found := getattr(fact.body, "open", None)) is not None}
     try:
         live.replay(history, gather(history, trail, catalog, workflow))
-        return _difference(row, history, live)
+        return live.fault or _difference(row, history, live)
     except PartitaError as error:
         return f"run {row.run} can't be replayed: {one_line(error)}"
     finally:
         live.close()
+
+
+class _Watched(LiveRun):
+    """A replay that compares what it waits for with what the history says of it, after each turn that says so.
+
+    It shows a run that met facts in another order than the one they are numbered in: most such runs end the same, but
+    on their way they wait for something else, or until another time.
+    """
+
+    said: dict[int, Open]
+    """What the run waits for, by the number of the fact that says it."""
+    fault: str = ""
+    _met: int = 0
+    _is_ahead: bool = False
+    """What completes an undo is written by the turn that asks for it, and met live by the next one only."""
+
+    @override
+    def _meet(self, at: int, body: Body, message: Any, run_n: int | None) -> None:
+        self._compare(run_n or 0)
+        super()._meet(at, body, message, run_n)
+        self._met, self._is_ahead = run_n or 0, isinstance(body, Withdrawn)
+
+    def _compare(self, before: int) -> None:
+        """What was said since the last fact that was met, and before this one."""
+        told = [n for n in self.said if self._met <= n < before]
+        if told and not self._is_ahead and not self.fault and self.open() != self.said[told[-1]]:
+            self.fault = (
+                f"run {self.run} waits for {self.said[told[-1]]} after its fact {told[-1]}, its replay waits for"
+                f" {self.open()} there"
+            )
 
 
 def _difference(row: RunRow, history: Sequence[Fact], live: LiveRun) -> str | None:

@@ -7,7 +7,7 @@ way has been undone, whatever was killed, lost, evicted or cancelled meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from random import Random  # noqa: TID251 - the simulation's seeded dice, never a secret
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from partita.orchestration.workflow import workflow
 from partita.retry import Retry
 from partita.store.facts import Fact, Returned
 from partita.store.port import Transaction
-from partita.testing.outside import outside
+from partita.testing.outside import Effect, outside
 from partita.testing.processes import NEVER_SENT
 
 RoundId = Annotated[str, Case("round")]
@@ -97,6 +97,34 @@ class Undo(Command[Undone | None]):
     n: int
 
 
+class Sent(Event):
+    """A thing is on its way."""
+
+    round_id: RoundId
+    n: int
+
+
+class CalledBack(Event):
+    """It comes back."""
+
+    round_id: RoundId
+    n: int
+
+
+class Send(Command[Sent]):
+    """Send a thing, in the world outside."""
+
+    round_id: RoundId
+    n: int
+
+
+class CallBack(Command[CalledBack | None]):
+    """Have it brought back."""
+
+    round_id: RoundId
+    n: int
+
+
 class Fetch(Command[int]):
     """Ask the world outside."""
 
@@ -131,6 +159,22 @@ def undo(command: Undo, tx: Transaction) -> Undone | Noop:
     if not tx.execute("delete from rounds_done where round_id = ? and n = ?", command.round_id, command.n):
         return noop("never done")
     return Undone(round_id=command.round_id, n=command.n)
+
+
+@rounds.handles(Send)
+async def send(command: Send, delivery: Delivery) -> Sent:
+    """What no transaction takes back: a process may die after it, and before anybody says that it was done."""
+    await outside().ask(f"send {command.n}", delivery.case, delivery.id)
+    return Sent(round_id=command.round_id, n=command.n)
+
+
+@rounds.handles(CallBack)
+async def call_back(command: CallBack, delivery: Delivery) -> CalledBack | Noop:
+    """Accept that it was never sent."""
+    if not outside().find(f"send {command.n}", delivery.case or ""):
+        return noop("never sent")
+    await outside().ask(f"call back {command.n}", delivery.case, delivery.id)
+    return CalledBack(round_id=command.round_id, n=command.n)
 
 
 @rounds.handles(Fetch)
@@ -184,10 +228,8 @@ async def walk(round_id: str, node: Node) -> list[int]:
     """One node, and all that is inside of it."""
     n = node.n
     match node.op:
-        case "do":
-            command = Do(round_id=round_id, n=n)
-            await call(command, expect=Done, undo=Undo(round_id=round_id, n=n), key=str(n))
-            return [n]
+        case "do" | "send":
+            return await _make(round_id, node)
         case "fetch":
             await call(Fetch(round_id=round_id, n=n), key=str(n), timeout="9s" if n % 2 else None)
         case "tally":
@@ -203,10 +245,21 @@ async def walk(round_id: str, node: Node) -> list[int]:
         case "look":
             await _look(round_id, n)
         case "child":
-            await child(go_round, Round(round_id=f"{round_id}-{n}", plan=node.body[0]), key=str(n))
+            inner = Round(round_id=f"{round_id}-{n}", plan=node.body[0])
+            await child(go_round, inner, on_close="cancel" if n % 2 else "wait", key=str(n))
         case _:
             return await _walk_tree(round_id, node)
     return []
+
+
+async def _make(round_id: str, node: Node) -> list[int]:
+    """What can be undone, in a table or in the world outside."""
+    n = node.n
+    if node.op == "do":
+        await call(Do(round_id=round_id, n=n), expect=Done, undo=Undo(round_id=round_id, n=n), key=str(n))
+    else:
+        await call(Send(round_id=round_id, n=n), expect=Sent, undo=CallBack(round_id=round_id, n=n), key=str(n))
+    return [n]
 
 
 async def _look(round_id: str, n: int) -> None:
@@ -262,8 +315,8 @@ async def _race(round_id: str, node: Node) -> list[int]:
 
 # Plans.
 
-LEAVES = ("do", "do", "do", "fetch", "tally", "sleep", "say", "wait", "look", "fail")
-TREES = ("seq", "seq", "par", "all", "race", "limit", "try", "child")
+LEAVES = ("do", "do", "send", "fetch", "tally", "sleep", "say", "wait", "look", "fail")
+TREES = ("seq", "child", "par", "all", "race", "limit", "try", "child")
 
 
 def draw_plan(dice: Random, *, most: int = 14) -> Node:
@@ -298,11 +351,14 @@ def walk_nodes(node: Node) -> Iterator[Node]:
         yield from walk_nodes(inner)
 
 
-def check_rounds(facts: Sequence[Fact], rows: Sequence[dict[str, Any]], told: Mapping[str, list[int]]) -> Iterator[str]:
-    """What each round says it kept, to whoever asks, is what its table holds; a cancelled one has kept nothing."""
-    held: dict[str, set[int]] = {}
-    for row in rows:
-        held.setdefault(row["round_id"], set()).add(row["n"])
+def check_rounds(
+    facts: Sequence[Fact], rows: Sequence[dict[str, Any]], told: Mapping[str, list[int]], effects: Collection[Effect]
+) -> Iterator[str]:
+    """What each round says it kept, to whoever asks, is what its table holds and what was sent and not called back.
+
+    A cancelled one has kept nothing.
+    """
+    held = _kept(rows, effects)
     for fact in facts:
         if isinstance(fact.body, Returned) and str(fact.case).startswith("round:"):
             kept = set(msgspec.json.decode(bytes(fact.body.value))) if bytes(fact.body.value) else set[int]()
@@ -311,6 +367,20 @@ def check_rounds(facts: Sequence[Fact], rows: Sequence[dict[str, Any]], told: Ma
             if round_id in told and set(told[round_id]) != kept:
                 yield f"run {fact.run} returned {sorted(kept)}, and somebody was told {told[round_id]}"
             if kept != there:
-                yield f"run {fact.run} {fact.body.how} and kept {sorted(kept)}, its table holds {sorted(there)}"
+                yield f"run {fact.run} {fact.body.how} and kept {sorted(kept)}, there is {sorted(there)}"
     for round_id, there in held.items():
-        yield f"round {round_id} has not ended, and its table holds {sorted(there)}"
+        yield f"round {round_id} has not ended, and there is {sorted(there)}"
+
+
+def _kept(rows: Sequence[dict[str, Any]], effects: Collection[Effect]) -> dict[str, set[int]]:
+    """What is there by round: in its table, or sent and not called back."""
+    there: dict[str, set[int]] = {}
+    for row in rows:
+        there.setdefault(row["round_id"], set()).add(row["n"])
+    for wanted in ("send", "call back"):
+        for effect in effects:
+            what, _, n = effect.kind.rpartition(" ")
+            if what == wanted:
+                of_round = there.setdefault(effect.case.partition(":")[2], set())
+                (of_round.add if what == "send" else of_round.discard)(int(n))
+    return there

@@ -22,9 +22,10 @@ from partita.store.sqlite.connection import forget_memory
 from partita.testing.chaos import Chaos, draw_weights
 from partita.testing.covered import Step
 from partita.testing.fate import EVERYTHING, Fate, Mask
-from partita.testing.life import CommitRates, Setting
+from partita.testing.life import CommitRates, OlderProjection, Setting
 from partita.testing.outside import Outside, Rates, use
 from partita.testing.people import People
+from partita.testing.standstill import Standstill
 from partita.testing.subject import Subject, draw_subject
 from partita.testing.system import System
 from partita.testing.trace import Trace
@@ -169,7 +170,7 @@ class Simulation:
     async def _come_to_rest(self) -> bool:
         """Mend, decide and let time pass until nothing is left to do; returns whether that came to an end."""
         life = await self.system.until_up()
-        if life is not None and life.app is not self._setting.app:
+        if life is not None and (life.app is not self._setting.app or life.projection is OlderProjection):
             await life.stop()
             self.system.start()
         await asyncio.sleep(2 * self._setting.wire.delay_s)  # what is still on the wire arrives
@@ -177,7 +178,8 @@ class Simulation:
             life = await self.system.until_up()
             if life is None:
                 return False
-            await self._quiet()
+            if not await self._quiet():
+                return False
             if await self.chaos.resume() + await self.people.decide() + await self.people.mend():
                 continue
             due = life.engine.alarms.next_at() if life.up else 0
@@ -188,13 +190,19 @@ class Simulation:
         self.trace.blame(f"it did not come to rest in {ROUNDS_MAX} rounds")
         return False
 
-    async def _quiet(self) -> None:
-        """Wait until nothing has moved for as long as the safety net takes to look."""
-        still = 0
+    async def _quiet(self) -> bool:
+        """Wait until nothing has moved for as long as the safety net takes to look; whether it came to that."""
+        still, loop = 0, self._setting.loop
+        standstill = Standstill(since_s=loop.time())
         while still < 3 and not self.system.over:
             await asyncio.sleep(0.5)
             life = self.system.living()
             still = 0 if life is None or life.engine.is_moving() else still + 1
+            if stands := standstill.find(life, loop.time()):
+                for sentence in stands:
+                    self.trace.blame(sentence)
+                return False
+        return True
 
     def _evidence(self) -> Evidence:
         return Evidence(

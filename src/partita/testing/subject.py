@@ -53,7 +53,7 @@ class Subject:
             elif isinstance(party, Listeners):
                 yield from check_webs(books, party.plan)
         told = next((party.results for party in self.parties if isinstance(party, Walkers)), dict[str, list[int]]())
-        yield from check_rounds(books.facts, books.rows["rounds_done"], told)
+        yield from check_rounds(books.facts, books.rows["rounds_done"], told, books.outside.effects.values())
 
     def cases(self) -> Iterator[str]:
         """The cases whose verdict is known before."""

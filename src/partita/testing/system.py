@@ -11,11 +11,12 @@ from typing import cast
 from typing_extensions import override
 
 from partita.clock import US
+from partita.monitor.fold import CaseProjection
 from partita.runtime.access import Access
 from partita.runtime.app import App
 from partita.runtime.requests import Reply, Request
 from partita.testing.fate import Fate
-from partita.testing.life import Life, Setting
+from partita.testing.life import Life, OlderProjection, Setting
 from partita.testing.outside import Outside
 from partita.testing.trace import Trace
 from partita.testing.virtual import SimClock, VirtualLoop
@@ -89,7 +90,8 @@ class System:
             self.trace.blame(f"it died {LIVES_MAX} times: nothing stops what kills it")
             return
         self.trace.say(f"-- life {self.lives}")
-        self.life = Life(self.setting, self._deploy())
+        app = self._deploy()
+        self.life = Life(self.setting, app, self._projection())
         self.outside.kill = self.life.die
         self.life.begin()
 
@@ -106,6 +108,13 @@ class System:
             self.trace.note("set back", f"the clock goes {seconds} s back")
             self.clock.set_back(round(seconds * US))
         return self.setting.app
+
+    def _projection(self) -> type[CaseProjection]:
+        """How the next life folds."""
+        if not self.fate.strikes("deploy", "with an older fold", self.deploys):
+            return CaseProjection
+        self.trace.note("deploy", "with an older fold")
+        return OlderProjection
 
     def start_soon(self) -> None:
         """Start a life after a while."""
