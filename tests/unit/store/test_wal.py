@@ -58,6 +58,18 @@ def test_every_flipped_bit_that_loses_more_than_the_last_commit_is_seen(tmp_path
         assert lost == max(0, COMMITS - left - 1)
 
 
+def test_every_flipped_bit_in_the_head_of_a_frame_is_seen_also_where_one_commit_lies_behind_it(tmp_path: Path) -> None:
+    file, log = log_of(tmp_path)
+    heads = range(32, len(log), 24 + 4096)
+    ends = [at for at in heads if any(log[at + 4 : at + 8])]
+    for head in heads[heads.index(ends[-4]) : heads.index(ends[-2]) + 1]:
+        for bit in range(24 * 8):
+            broken = bytearray(log)
+            broken[head + bit // 8] ^= 1 << bit % 8
+            left, lost = look(tmp_path, file, bytes(broken))
+            assert bool(lost) == (left < COMMITS - 1), (head, bit)
+
+
 def test_a_flipped_bit_in_the_head_of_the_log_loses_all_and_is_seen(tmp_path: Path) -> None:
     file, log = log_of(tmp_path)
     for at in range(32):
