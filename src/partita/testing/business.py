@@ -109,22 +109,23 @@ def _count_redriven(facts: Sequence[Fact]) -> Counter[str]:
 
 
 def check_asked(books: Books) -> Iterator[str]:
-    """Nothing was done outside before that which asked for it was in the trail."""
+    """Nothing was asked for outside before that which asked for it was in the trail."""
     asked: dict[str, int] = {}
     for fact in books.facts:
         if isinstance(fact.body, Published):
             # A reaction's own command may be handled in the reaction's attempt: the event has asked for it.
             by_reaction = fact.body.command and fact.run is None and fact.causes
-            asked[fact.body.id] = asked[fact.causes[0].message] if by_reaction else fact.at
+            asked[fact.body.id] = asked[fact.causes[0].message] if by_reaction else fact.seq
         found: Open | None = getattr(fact.body, "open", None)
         for one in found.steps if found is not None and fact.run is not None else ():
-            asked.setdefault(derive_id(str(fact.run), "0", one.step), fact.at)
-    for key, effect in books.outside.effects.items():
+            asked.setdefault(derive_id(str(fact.run), "0", one.step), fact.seq)
+    for key, seq in books.outside.seen.items():
         message = key.partition("/")[0]  # several groups may ask for one event
-        if message not in asked:
+        if message in asked and asked[message] > seq:
+            yield f"{key} was asked for outside at fact {seq}, before that was decided in fact {asked[message]}"
+    for key, effect in books.outside.effects.items():
+        if key.partition("/")[0] not in asked:
             yield f"{effect.kind} of {effect.case} was done, and no fact has asked for {key}"
-        elif effect.at < asked[message]:
-            yield f"{effect.kind} of {effect.case} was done {asked[message] - effect.at} us before that was decided"
 
 
 def check_orders(books: Books) -> Iterator[str]:

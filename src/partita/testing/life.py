@@ -96,6 +96,7 @@ class Life:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._has_store = False
         self._slow: SlowStore | None = None
+        self._seq = 0
 
     def begin(self) -> None:
         """Start, as far as it gets."""
@@ -152,6 +153,12 @@ class Life:
         if task.cancelled():
             return Reply(status="unknown", key=request.key, why="the connection broke")
         return task.result()
+
+    def last_seq(self) -> int:
+        """The last fact that is durable."""
+        while facts := self.store.trail.list_facts(after_seq=self._seq, limit=1_000):
+            self._seq = facts[-1].seq
+        return self._seq
 
     def evict(self) -> int:
         """Evict every run that is idle now."""

@@ -46,7 +46,6 @@ class Effect:
     case: str
     amount: int
     key: str
-    at: int = field(compare=False, default=0)
 
 
 @dataclass(slots=True)
@@ -69,12 +68,14 @@ class Outside:
     effects: dict[str, Effect] = field(default_factory=dict[str, Effect])
     raw: Counter[str] = field(default_factory=Counter[str])
     """Requests by key."""
+    seen: dict[str, int] = field(default_factory=dict[str, int])
+    """The last fact of the trail when each key was first asked with."""
     kills: Counter[str] = field(default_factory=Counter[str])
     """How often one killed its process, by key."""
     wrong: list[str] = field(default_factory=list[str])
     """What no caller should ever do: one key for two things."""
     mended: bool = False
-    now_us: Callable[[], int] = lambda: 0
+    last_seq: Callable[[], int] = lambda: 0
     kill: Callable[[str], None] = lambda _why: None
     """Ends the process that asks."""
     note: Callable[[str], None] = lambda _what: None
@@ -118,6 +119,8 @@ class Outside:
 
     def _trouble(self, kind: str, case: str | None, key: str) -> Trouble:
         self.raw[key] += 1
+        if key not in self.seen:
+            self.seen[key] = self.last_seq()
         plan = self.plan((case or "").partition(":")[2])
         if plan.poison == kind and not self.mended:
             self.kills[key] += 1
@@ -140,7 +143,7 @@ class Outside:
         if trouble == "kill":
             self.kill(f"{kind} of {case} kills its process")
             raise Final(f"{kind}: killed")
-        effect = Effect(kind, case or "", amount, key, self.now_us())
+        effect = Effect(kind, case or "", amount, key)
         known = self.effects.setdefault(key, effect)
         if known != effect:
             self.wrong.append(f"key {key} stands for {known} and for {effect}")

@@ -78,9 +78,7 @@ class Simulation:
         loop.set_exception_handler(self._fell)
         clock = SimClock(loop, fate.dice("ids"))
         self.trace = Trace(clock.now_us, keeps=trace)
-        outside = Outside(
-            fate, _draw_rates(dice), now_us=clock.latest_us, note=lambda what: self.trace.note("trouble", what)
-        )
+        outside = Outside(fate, _draw_rates(dice), note=lambda what: self.trace.note("trouble", what))
         outside.plans = self.subject.plans
         self._setting = Setting(
             loop=loop,

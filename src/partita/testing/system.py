@@ -92,7 +92,7 @@ class System:
         self.trace.say(f"-- life {self.lives}")
         app = self._deploy()
         self.life = Life(self.setting, app, self._projection())
-        self.outside.kill = self.life.die
+        self.outside.kill, self.outside.last_seq = self.life.die, self.life.last_seq
         self.life.begin()
 
     def _deploy(self) -> App:

@@ -130,15 +130,10 @@ class SimClock:
         self._loop = loop
         self._dice = dice
         self._ahead_us = 0
-        self._latest_us = 0
 
     def now_us(self) -> int:
         """Microseconds since 1970."""
         return EPOCH_US + self._loop.now_us + self._ahead_us
-
-    def latest_us(self) -> int:
-        """The latest time that it has ever shown, whatever it was set back to since."""
-        return max(self._latest_us, self.now_us())
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the loop: a clock that is set forward meanwhile does not cut it short, as on a machine."""
@@ -158,7 +153,6 @@ class SimClock:
 
     def set_back(self, by_us: int) -> None:
         """Set the clock back: only while no process runs, since none ever sees its clock go back."""
-        self._latest_us = self.latest_us()
         self._ahead_us -= by_us
 
 
