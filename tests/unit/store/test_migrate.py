@@ -9,7 +9,7 @@ from partita.errors import StoreError
 from partita.store.sqlite.connection import APPLICATION_ID
 from partita.store.sqlite.migrate import find_meta, list_migrations, read_format
 from partita.store.sqlite.store import open_reader, open_store
-from tests.conformance.store_desk import Counting, SetClock, published
+from tests.conformance.store_desk import NOW, Counting, SetClock, published
 from tests.unit.store.sqlite_desk import opened
 
 
@@ -46,6 +46,61 @@ async def test_a_new_store_says_what_it_is(tmp_path: Path) -> None:
     assert find_meta(connection, "clean") == "1"
     assert str(find_meta(connection, "source")).startswith("shop-")
     connection.close()
+
+
+@pytest.mark.parametrize(("app", "called"), [("shop", "shop"), ("", "store")])
+def test_a_new_store_has_a_name_of_its_own_and_says_when_it_was_made(tmp_path: Path, app: str, called: str) -> None:
+    path, clock = tmp_path / "new.db", SetClock()
+    clock.new_id = lambda: "0123456789abcdef" * 2  # type: ignore[method-assign]
+    store = open_store(path, clock=clock, projection=Counting(), app=app)
+    assert store.clean, "nobody has left it in a hurry"
+    assert (store.app, store.generation, store.source) == (app, 1, f"{called}-89abcdef/1")
+    store.abandon()
+
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    kept = dict(connection.execute("select key, value from meta"))
+    connection.close()
+    newest = str(list_migrations()[-1][0])
+    assert kept == {
+        "app": app,
+        "source": f"{called}-89abcdef",
+        "generation": "1",
+        "clean": "0",
+        "created_at": str(NOW),
+        "format": newest,
+        "format_oldest_readable": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "generation"),
+    [
+        ("update meta set value = '12' where key = 'generation'", 12),
+        ("delete from meta where key = 'generation'", 1),
+    ],
+)
+async def test_a_store_says_which_life_it_is_in(tmp_path: Path, change: str, generation: int) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path):
+        pass
+    make(path, change)
+
+    reader = open_reader(path, clock=SetClock(), projection=Counting())
+    assert reader.generation == generation
+    reader.close()
+
+
+@pytest.mark.parametrize("said", ["x", "1.5", "\u0663"])
+async def test_a_life_that_is_no_number_is_refused(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "shop.db"
+    async with opened(path):
+        pass
+    age(path, "generation", said)
+
+    assert attempt(path) == (
+        f"meta says generation {said!r}, which is no number\n"
+        "Run `partita doctor`, and check the file's permissions; if it is broken, restore the last backup."
+    )
 
 
 async def test_two_stores_of_one_app_number_their_facts_apart(tmp_path: Path) -> None:

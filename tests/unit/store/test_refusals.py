@@ -300,6 +300,7 @@ async def refused(path: Path, *sql: str) -> str:
         ("savepoint mine", "savepoints are not for a handler's tx: BEGIN"),
         ("pragma user_version", "pragmas are not for a handler's tx: user_version"),
         ("attach ':memory:' as other", "attached databases are not for a handler's tx: :memory:"),
+        ("attach 'a' || 'b' as other", "attached databases are not for a handler's tx: "),
         ("detach main", "attached databases are not for a handler's tx: main"),
     ],
 )
