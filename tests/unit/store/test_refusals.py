@@ -130,6 +130,20 @@ def test_a_database_that_is_locked_up(tmp_path: Path) -> None:
     holder.close()
 
 
+def test_a_store_that_does_not_say_its_format(tmp_path: Path) -> None:
+    mark = "pragma application_id = 0x70617274"
+    assert said(lambda: read_format(made(tmp_path / "a.db", mark, "create table x (y)"), name="x")) == (
+        "store x: cannot be read (no such table: meta)\n"
+        "Run `partita doctor`, and check the file's permissions; if it is broken, restore the last backup."
+    )
+    connection = made(
+        tmp_path / "b.db", mark, "create table meta (key, value)", "insert into meta values ('format', 'x')"
+    )
+    assert said(lambda: read_format(connection, name="x")).startswith(
+        "store x: cannot be read (invalid literal for int"
+    )
+
+
 @pytest.mark.parametrize(("format", "oldest", "readonly"), [(99, 99, True), (99, 1, False), (99, None, True)])
 def test_a_store_of_a_newer_version(tmp_path: Path, format: int, oldest: int | None, readonly: bool) -> None:
     path = tmp_path / "x.db"
