@@ -1,11 +1,13 @@
 """How a database is opened: what an answered commit survives, and who shares one that is in memory."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
+from partita.errors import StoreError
 from partita.store.sqlite.connection import forget_memory, is_memory, open_connection, select, set_durable
 
 
@@ -98,3 +100,56 @@ def test_one_who_meets_a_lock_waits_for_a_while(tmp_path: Path) -> None:
 
     assert connection.pragma("busy_timeout") == 30_000
     connection.close()
+
+
+# Where nothing may be written.
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a log of its own, in a folder that is said to be closed to this user."""
+    path = tmp_path / "a.db"
+    connection = open_connection(path)
+    set_durable(connection)
+    connection.execute("create table note (text)")
+    connection.execute("insert into note values ('a')")
+    connection.close()
+    monkeypatch.setattr(os, "access", lambda place, mode: (place, mode) != (tmp_path, os.W_OK))
+    return path
+
+
+def look(path: Path) -> tuple[list[str], set[str]]:
+    """What is read there, and which files there are meanwhile."""
+    connection = open_connection(path, readonly=True)
+    try:
+        found = [text for (text,) in select(connection, "select text from note")]
+        return found, {one.name for one in path.parent.iterdir()}
+    finally:
+        connection.close()
+
+
+def test_a_file_where_nothing_may_be_written_is_read_as_it_stands(sealed: Path) -> None:
+    assert look(sealed) == (["a"], {"a.db"})
+    sealed.with_name("a.db-wal").touch()
+    sealed.with_name("a.db-journal").touch()
+    assert look(sealed) == (["a"], {"a.db", "a.db-wal", "a.db-journal"}), "a log in which nothing is left is none"
+
+
+@pytest.mark.parametrize("log", ["a.db-wal", "a.db-journal"])
+def test_a_file_whose_last_commits_are_in_a_log_that_can_not_be_read_is_refused(sealed: Path, log: str) -> None:
+    sealed.with_name(log).write_text("commits")
+
+    with pytest.raises(StoreError) as refused:
+        look(sealed)
+    assert str(refused.value) == (
+        f"store {sealed}: its last commits are in a log beside it, and {sealed.parent} may not be written\n"
+        "Copy a.db and a.db-wal to a folder that may be written, and name the store there."
+    )
+
+
+def test_a_file_that_somebody_else_is_writing_is_read_with_its_log(sealed: Path) -> None:
+    writer = open_connection(sealed)
+    writer.execute("insert into note values ('b')")
+
+    assert look(sealed)[0] == ["a", "b"]
+    writer.close()
