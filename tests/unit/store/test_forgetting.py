@@ -118,6 +118,38 @@ async def test_a_refused_unit_leaves_every_run_as_it_was(desk: Desk) -> None:
     assert [fact.run_n for fact in desk.trail.list_history(RUNS[4])] == [1]
 
 
+async def test_one_transaction_may_touch_more_than_is_remembered(desk: Desk) -> None:
+    units = [Unit(facts=[stepped(f"crowd/crowd:{number}/1")]) for _ in range(3) for number in range(30)]
+    answers = await together(desk, *units)
+
+    assert [answer.recorded[0].run_n for answer in answers if isinstance(answer, Accepted)] == [
+        number for number in (1, 2, 3) for _ in range(30)
+    ]
+
+
+async def test_a_run_that_was_refused_is_made_by_a_later_unit_of_the_same_transaction(desk: Desk) -> None:
+    late = Write(work.CLOSE_REQUEST, ("r9",), "no such request")
+    answers = await together(
+        desk,
+        Unit(writes=[add_run(RUNS[0]), late]),
+        Unit(facts=[started(RUNS[0])], writes=[add_run(RUNS[0]), add_run(RUNS[1]), late]),
+        Unit(facts=[started(RUNS[0]), stepped(RUNS[0])], writes=[add_run(RUNS[0], must="exists")]),
+        Unit(facts=[stepped(RUNS[0])], writes=[add_run(RUNS[0], must="exists"), late]),
+        Unit(facts=[stepped(RUNS[1])]),
+    )
+    await crowd(desk)
+
+    assert [answer.why if isinstance(answer, Refusal) else len(answer.recorded) for answer in answers] == [
+        "no such request",
+        "no such request",
+        2,
+        "exists",
+        "no such run",
+    ]
+    assert heads(desk) == [(2, 0, "open", None)]
+    assert [fact.run_n for fact in desk.trail.list_history(RUNS[0])] == [1, 2]
+
+
 async def test_many_cases_are_folded_on_from_where_they_were(desk: Desk) -> None:
     cases = ["order:1", "order:3-stuck", "order:5", "order:5-due", "parcel:5"]
     for _ in range(3):
@@ -137,6 +169,8 @@ async def test_many_cases_are_folded_on_from_where_they_were(desk: Desk) -> None
 async def test_cases_named_by_runs_before_anything_is_said_keep_their_names(desk: Desk) -> None:
     await desk.accept(writes=[add_run(run) for run in RUNS])
     await crowd(desk)
+    assert listed(desk) == []
+    await desk.store.refold(["order:1", "order:9"])
     assert listed(desk) == []
 
     await desk.accept(*(published(f"order:{number}") for number in (3, 1)))
