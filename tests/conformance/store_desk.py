@@ -66,7 +66,8 @@ class Counting:
 
     def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
         self.folds.append((case, len(facts)))
-        kinds = [*(state or b"").decode().split(), *(fact.kind + "+" * (self.version - 1) for fact in facts)]
+        before = b"" if state is None else state
+        kinds = [*before.decode().split(), *(fact.kind + "+" * (self.version - 1) for fact in facts)]
         key = case.partition(":")[2]
         return CaseRow(
             case,

@@ -5,7 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from partita.store.sqlite.chain import digest_of
+from partita.store.sqlite.chain import ORIGIN, digest_of, link
 from partita.store.sqlite.codec import CODEC_ERASED
 from tests.conformance.store_desk import RUN, published, stepped
 from tests.unit.store.sqlite_desk import opened
@@ -92,3 +92,19 @@ async def test_a_chain_longer_than_a_page_holds(tmp_path: Path) -> None:
 
         assert desk.trail.check_chain() is None
         assert desk.trail.check_chain(from_seq=1_500) is None
+    connection = apsw.Connection(str(tmp_path / "a.db"))
+    connection.execute("update trail set at = at + 1 where seq = 2050")
+    connection.close()
+    async with opened(tmp_path / "a.db") as desk:
+        assert desk.trail.check_chain() == 2_050
+
+
+def test_the_links_are_those_that_stores_were_written_with() -> None:
+    """With others, every store of an earlier release would look as if somebody had changed it."""
+    head = ("shop-1/1", 1, "published", 7, "order:1", None, None, None, None, 1)
+    digest = digest_of(b"{}")
+    first = link(ORIGIN, head, digest)
+
+    assert digest.hex() == "2afb9b83f9314e5d029766197f539792"
+    assert first.hex() == "7ca65d73a9a921f0e1d0c035d307b09f"
+    assert link(first, head, digest).hex() == "b1a47aca08b3e611a200ebd52dbd3f77"

@@ -1,16 +1,21 @@
 """Bodies and states come back as they were, however they lie on the disk."""
 
 from hashlib import blake2b
+from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from partita.errors import StoreError
-from partita.store.sqlite.codec import CODEC_JSON, CODEC_PACKED, DICTIONARY, WORTH_MAX, pack, unpack
+from partita.store.facts import Body, NewFact, Published, Started, Stepped
+from partita.store.sqlite.codec import CODEC_JSON, CODEC_PACKED, DICTIONARY, WORTH_MAX, is_kept, pack, unpack
 from partita.store.sqlite.names import split_run
 from partita.store.sqlite.operations import message_key
 from partita.store.sqlite.recent import Recent
+from tests.conformance.store_desk import add_run, published
+from tests.unit.store.sqlite_desk import opened
 
 BODY = b'{"id":"01a1fbee44e27f5f91217bb8b6481061","type":"OrderPlaced","data":{"order_id":"7"},"case":"order:7"}'
 
@@ -38,6 +43,36 @@ def test_what_is_not_worth_packing_stays_json(raw: bytes) -> None:
 def test_the_dictionary_is_the_one_that_stores_were_written_with() -> None:
     """A better dictionary is another codec: with a changed one, every packed body would be lost."""
     assert blake2b(DICTIONARY, digest_size=8).hexdigest() == "d28832e1a6e9aab4"
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (Started(workflow="fulfil"), True),
+        (Published(id="m", type="OrderPlaced", owes=("inventory", "workflow:fulfil")), True),
+        (Published(id="m", type="OrderPlaced", owes=("inventory",)), False),
+        (Published(id="m", type="OrderPlaced"), False),
+        (Stepped(step="reserve#1"), False),
+    ],
+)
+def test_what_a_run_began_with_is_kept_for_long(body: Body, kept: bool) -> None:
+    assert is_kept(body) is kept
+
+
+async def test_a_parked_run_and_its_waiting_case_lie_packed_and_nothing_else_does(tmp_path: Path) -> None:
+    long = "x" * 200
+    async with opened(tmp_path / "a.db") as desk:
+        for case in ("order:5-" + long, "order:4-" + long):
+            await desk.accept(published(case), NewFact(Stepped(step=long), case=case))
+            run = f"fulfil/{case}/1"
+            await desk.accept(
+                *(NewFact(Started(workflow="fulfil", code=long), run=run) for _ in range(20)), writes=[add_run(run)]
+            )
+    connection = apsw.Connection(str(tmp_path / "a.db"))
+    bodies = "select kind.name, min(codec), max(codec) from trail join kind on kind.id = kind group by kind.name"
+    assert list(connection.execute(bodies)) == [("published", 0, 0), ("started", 1, 1), ("stepped", 0, 0)]
+    assert list(connection.execute("select rank, codec from cases order by rank")) == [(4, 0), (5, 1)]
+    connection.close()
 
 
 @pytest.mark.parametrize("codec", [CODEC_PACKED, 9])
