@@ -40,6 +40,11 @@ def test_what_is_not_worth_packing_stays_json(raw: bytes) -> None:
     assert pack(raw) == (CODEC_JSON, raw)
 
 
+@pytest.mark.parametrize(("size", "codec"), [(99, 0), (100, 1), (8_192, 1), (8_193, 0)])
+def test_what_is_packed_is_neither_too_small_nor_too_large(size: int, codec: int) -> None:
+    assert pack(b"a" * size)[0] == codec
+
+
 def test_the_dictionary_is_the_one_that_stores_were_written_with() -> None:
     """A better dictionary is another codec: with a changed one, every packed body would be lost."""
     assert blake2b(DICTIONARY, digest_size=8).hexdigest() == "d28832e1a6e9aab4"

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
+from partita.errors import StoreError
+from partita.messages.topology import Topology
 from partita.store.facts import Fact
-from partita.store.port import Accepted, Answer, CaseRow, Lost, Refusal, Scope, Unit
+from partita.store.port import Accepted, Answer, AsyncScope, CaseRow, Lost, Refusal, Scope, Unit
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore
-from tests.conformance.store_desk import RUN, Counting, published, stepped, together
+from tests.conformance.store_desk import RUN, Counting, Desk, know, published, stepped, together
 from tests.unit.store.sqlite_desk import opened
 
 PLACE = "memory:faults"
@@ -107,6 +110,73 @@ async def test_units_submitted_together_share_a_transaction_up_to_a_limit() -> N
     assert script.sizes == [1_000, 500]
 
 
+async def test_a_commit_is_told_how_many_units_are_in_it() -> None:
+    script = Script()
+    async with opened(PLACE, faults=script) as desk:
+        desk.store.register_topology(Topology(app="shop"))
+        await desk.accept(work_async=empty)
+        await together(desk, Unit(), Unit())
+        await desk.store.refold()
+
+    assert script.sizes == [0, 1, 2, 0]
+
+
+def block(desk: Desk, place: Path) -> apsw.Connection:
+    """Somebody else writes to the file, for longer than the writer will wait."""
+    assert isinstance(desk.store, SqliteStore)
+    desk.store._executor.connection.set_busy_timeout(1)
+    other = apsw.Connection(str(place))
+    other.execute("begin immediate")
+    return other
+
+
+async def empty(_unit: Unit, _scope: AsyncScope) -> None:
+    """Asynchronous work."""
+
+
+@pytest.mark.parametrize("unit", [Unit(facts=[published()]), Unit(work_async=empty), Unit(work=lambda *_: None)])
+async def test_a_transaction_that_can_not_begin_stops_the_store_with_its_error(tmp_path: Path, unit: Unit) -> None:
+    stopped: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    async with opened(tmp_path / "a.db", on_stopped=stopped.set_result) as desk:
+        other = block(desk, tmp_path / "a.db")
+        answer = await desk.decide(msgspec.structs.replace(unit, facts=[*unit.facts]))
+        other.close()
+        late = await desk.decide(Unit(facts=[published()]))
+        async with asyncio.timeout(5):
+            error = await stopped
+
+    assert isinstance(answer, Lost)
+    assert isinstance(answer.error, apsw.BusyError)
+    assert late == Lost(answer.error)
+    assert error is answer.error
+
+
+async def test_cases_that_can_not_be_folded_anew_stop_the_store_with_the_error(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a.db") as desk:
+        await desk.accept(published())
+        other = block(desk, tmp_path / "a.db")
+        with pytest.raises(StoreError, match=r"the store stopped: database is locked\nStart again"):
+            await desk.store.refold()
+        other.close()
+        answer = await desk.decide(Unit(facts=[published()]))
+
+    assert isinstance(answer, Lost)
+    assert isinstance(answer.error, apsw.BusyError)
+
+
+async def test_a_disk_that_is_full_after_async_work_stops_the_store_with_its_error(tmp_path: Path) -> None:
+    async def act(unit: Unit, _scope: AsyncScope) -> None:
+        unit.facts.extend(published(message="x" * 100_000) for _ in range(5))
+
+    async with opened(tmp_path / "a.db") as desk:
+        assert isinstance(desk.store, SqliteStore)
+        make_full(desk.store)
+        answer = await desk.decide(Unit(work_async=act))
+
+    assert isinstance(answer, Lost)
+    assert isinstance(answer.error, apsw.FullError)
+
+
 async def test_a_disk_that_fails_at_the_commit_loses_the_group_and_stops_the_store(tmp_path: Path) -> None:
     stopped: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
     async with opened(tmp_path / "a.db", on_stopped=stopped.set_result) as desk:
@@ -163,6 +233,46 @@ async def test_a_projection_that_raises_refuses_the_unit_it_raised_at(tmp_path: 
         assert run is not None
         assert run.run_n == 3
         assert desk.trail.check_chain() is None
+
+
+async def test_a_projection_that_raises_refuses_async_work_with_what_it_raised(tmp_path: Path) -> None:
+    error = RuntimeError("cannot fold")
+
+    class Fragile(Counting):
+        def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
+            if case == "order:2":
+                raise error
+            return super().fold(case, state, facts)
+
+    async with opened(tmp_path / "a.db", projection=Fragile()) as desk:
+        answer = await desk.refuse(Unit(work_async=empty, facts=[published("order:2")]))
+        await desk.accept(published(), work_async=empty)
+
+        assert (answer.why, answer.error) == ("raised", error)
+        assert [fact.case for fact in desk.trail.list_facts()] == ["order:1"]
+
+
+async def test_each_unit_whose_work_is_run_again_keeps_what_it_was_submitted_with(tmp_path: Path) -> None:
+    def act(unit: Unit, _scope: Scope) -> None:
+        unit.facts.append(published("order:9"))
+        unit.writes.append(know(f"{len(unit.facts):032x}", must=None))
+
+    def tear(_unit: Unit, scope: Scope) -> None:
+        scope.tx.execute("create table shop_one (x unique)")
+        scope.tx.execute("insert into shop_one values (1)")
+        scope.tx.execute("insert or rollback into shop_one values (1)")
+
+    units = [Unit(work=act, facts=[published(f"order:{n}") for n in range(count)]) for count in (3, 1, 2)]
+    async with opened("memory:faults") as desk:
+        answers = await together(desk, *units, Unit(work=tear))
+        cases = [fact.case for fact in desk.trail.list_facts()]
+
+    assert [len(answer.recorded) for answer in answers if isinstance(answer, Accepted)] == [4, 2, 3]
+    assert cases == [
+        *("order:0", "order:1", "order:2", "order:9"),
+        *("order:0", "order:9"),
+        *("order:0", "order:1", "order:9"),
+    ]
 
 
 async def test_work_that_is_run_again_adds_to_its_unit_once(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from partita.store import work
 from partita.store.facts import Fact
-from partita.store.port import Accepted, CaseRow, Refusal, Scope, Unit
+from partita.store.port import Accepted, CaseRow, Refusal, Scope, Unit, Write
 from partita.store.sqlite import lanes
-from tests.conformance.store_desk import Counting, published, together
+from tests.conformance.store_desk import RUN, Counting, add_run, know, owe, published, stepped, together
 from tests.unit.store.sqlite_desk import opened
 
 MANY = lanes.HERE_MAX + 1
@@ -152,3 +154,33 @@ async def test_writes_that_are_dropped_leave_the_unit_and_the_others(tmp_path: P
 
     assert [type(answer) for answer in answers] == [Accepted] * 3
     assert rows == [0, 2]
+
+
+LATE = Write(work.CLOSE_REQUEST, ("r9",), "no such request")
+FIRST = Write(work.MOVE_RUN, ("open", 7, RUN))
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Unit(expects={RUN: (7, 0)}),
+        Unit(facts=[stepped("fulfil/order:9/1")]),
+        Unit(writes=[LATE]),
+        Unit(writes=[know(must=None), LATE]),
+        Unit(facts=[published()], writes=[owe(), LATE]),
+        Unit(writes=[add_run("ship/order:1/1"), LATE]),
+        Unit(facts=[stepped()], writes=[FIRST, LATE]),
+    ],
+    ids=["moved", "no run", "first write", "message", "obligation", "run", "run moved"],
+)
+async def test_a_guard_that_does_not_hold_begins_nothing_anew(tmp_path: Path, refused: Unit) -> None:
+    calls: list[str] = []
+    unit = msgspec.structs.replace(refused, facts=[*refused.facts], writes=[*refused.writes])
+    async with opened(tmp_path / "shop.db") as desk:
+        await desk.start_run()
+        answers = await together(
+            desk, Unit(work=lambda _unit, _scope: calls.append("one")), unit, Unit(facts=[stepped()])
+        )
+
+    assert [type(answer) for answer in answers] == [Accepted, Refusal, Accepted]
+    assert calls == ["one"], "work of others is not run again"
