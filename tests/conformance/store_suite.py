@@ -554,6 +554,13 @@ class StoreSuite:
 
         assert sorted(self.projection.folds) == [("order:1", 3), ("order:2", 1), ("parcel:1", 1)]
 
+    async def test_a_case_of_which_nothing_is_said_is_not_folded(self, desk: Desk) -> None:
+        await desk.accept(published())
+        self.projection.folds.clear()
+
+        await desk.accept(writes=[add_run()])
+        assert self.projection.folds == []
+
     async def test_a_case_is_folded_on_from_where_it_was(self, desk: Desk) -> None:
         await desk.accept(published())
         await desk.start_run()
