@@ -63,9 +63,11 @@ class Counting:
     def __init__(self, version: int = 1) -> None:
         self.version = version
         self.folds: list[tuple[str, int]] = []
+        self.told: list[tuple[str, Fact]] = []
 
     def fold(self, case: str, state: bytes | None, facts: Sequence[Fact]) -> CaseRow:
         self.folds.append((case, len(facts)))
+        self.told.extend((case, fact) for fact in facts)
         before = b"" if state is None else state
         kinds = [*before.decode().split(), *(fact.kind + "+" * (self.version - 1) for fact in facts)]
         key = case.partition(":")[2]

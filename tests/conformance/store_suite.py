@@ -554,6 +554,21 @@ class StoreSuite:
 
         assert sorted(self.projection.folds) == [("order:1", 3), ("order:2", 1), ("parcel:1", 1)]
 
+    async def test_a_case_is_folded_from_the_facts_that_are_read(self, desk: Desk) -> None:
+        desk.store.register_topology(Topology(app="shop"))
+        await desk.start_run()
+        body = Published(id=MESSAGE, type="Gänse", data=Raw(b'{"a":1}'), owes=("inventory",))
+        more = {"causes": (Cause(MESSAGE, "inventory", 2),), "also": ("customer:7", "order:1", "customer:7")}
+        await desk.accept(NewFact(body, run=RUN, case="payment:9", at=NOW - 5, **more), published(also=("parcel:1",)))
+
+        start, note, last = desk.trail.list_facts()
+        assert note.code == 1
+        assert self.projection.told == [
+            ("order:1", start),
+            *(("order:1", note), ("order:1", last)),
+            *(("customer:7", note), ("payment:9", note), ("parcel:1", last)),
+        ]
+
     async def test_a_case_of_which_nothing_is_said_is_not_folded(self, desk: Desk) -> None:
         await desk.accept(published())
         self.projection.folds.clear()

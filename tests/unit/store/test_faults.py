@@ -47,7 +47,7 @@ async def test_after_a_lost_commit_everybody_is_told_so_and_the_store_stops(fate
         late = await desk.decide(Unit(facts=[published()]))
 
     assert [type(answer) for answer in [*answers, late]] == [Lost, Lost, Lost]
-    assert len(stopped) == 1
+    assert [str(error) for error in stopped] == [f"simulated fault: {fate}\nOpen the store anew."]
     async with opened(PLACE) as again:
         assert not again.store.clean
         assert len(again.trail.list_facts()) == left

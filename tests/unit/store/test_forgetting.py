@@ -131,6 +131,7 @@ async def test_a_run_that_was_refused_is_made_by_a_later_unit_of_the_same_transa
     late = Write(work.CLOSE_REQUEST, ("r9",), "no such request")
     answers = await together(
         desk,
+        Unit(facts=[started(RUNS[0]), stepped(RUNS[2])], writes=[add_run(RUNS[0])]),
         Unit(writes=[add_run(RUNS[0]), late]),
         Unit(facts=[started(RUNS[0])], writes=[add_run(RUNS[0]), add_run(RUNS[1]), late]),
         Unit(facts=[started(RUNS[0]), stepped(RUNS[0])], writes=[add_run(RUNS[0], must="exists")]),
@@ -140,6 +141,7 @@ async def test_a_run_that_was_refused_is_made_by_a_later_unit_of_the_same_transa
     await crowd(desk)
 
     assert [answer.why if isinstance(answer, Refusal) else len(answer.recorded) for answer in answers] == [
+        "no such run",
         "no such request",
         "no such request",
         2,
