@@ -152,16 +152,19 @@ async def test_a_transaction_that_can_not_begin_stops_the_store_with_its_error(t
 
 
 async def test_cases_that_can_not_be_folded_anew_stop_the_store_with_the_error(tmp_path: Path) -> None:
-    async with opened(tmp_path / "a.db") as desk:
+    stopped: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    async with opened(tmp_path / "a.db", on_stopped=stopped.set_result) as desk:
         await desk.accept(published())
         other = block(desk, tmp_path / "a.db")
         with pytest.raises(StoreError, match=r"the store stopped: database is locked\nStart again"):
             await desk.store.refold()
         other.close()
+        async with asyncio.timeout(5):
+            error = await stopped
         answer = await desk.decide(Unit(facts=[published()]))
 
-    assert isinstance(answer, Lost)
-    assert isinstance(answer.error, apsw.BusyError)
+    assert isinstance(error, apsw.BusyError)
+    assert answer == Lost(error)
 
 
 async def test_a_disk_that_is_full_after_async_work_stops_the_store_with_its_error(tmp_path: Path) -> None:
