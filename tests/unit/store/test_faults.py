@@ -231,6 +231,8 @@ async def test_a_projection_that_raises_refuses_the_unit_it_raised_at(tmp_path: 
         )
 
         assert [type(answer) for answer in answers] == [Accepted, Refusal, Accepted]
+        assert isinstance(answers[1], Refusal)
+        assert (answers[1].why, str(answers[1].error)) == ("raised", "cannot fold")
         assert [fact.run_n for fact in desk.trail.list_facts()] == [1, 2, 3]
         run = desk.work.find_run(RUN)
         assert run is not None

@@ -94,6 +94,14 @@ def test_a_store_is_taken_as_soon_as_one_who_was_only_asking_has_gone(
     gone.join()
 
 
+async def test_a_store_says_since_when_it_is_held(tmp_path: Path) -> None:
+    async with opened(tmp_path / "shop.db"):
+        holder = find_holder(tmp_path / "shop.db")
+
+    assert holder is not None
+    assert (holder.pid, holder.since) == (os.getpid(), NOW)
+
+
 async def test_a_store_that_could_not_be_opened_is_not_held(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     path.write_text("not a database" * 100)

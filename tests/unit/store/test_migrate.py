@@ -19,6 +19,7 @@ def attempt(path: Path) -> str:
         open_store(path, clock=SetClock(), projection=Counting())
     said = str(refused.value)
     assert said.count("\n") == 1, "what happened, and what to do"
+    assert f"store {path}: " in said or "meta says" in said
     return said
 
 
@@ -166,7 +167,7 @@ async def test_a_newer_format_is_read_where_it_says_that_it_can_be(tmp_path: Pat
     assert len(reader.trail.list_facts()) == 1
     reader.close()
     age(path, "format_oldest_readable", "99")
-    with pytest.raises(StoreError, match="newer partita"):
+    with pytest.raises(StoreError, match=f"store {path}: format 99 was written by a newer partita"):
         open_reader(path, clock=SetClock(), projection=Counting())
 
 
