@@ -20,6 +20,7 @@ from partita.store.facts import (
     Barred,
     CancelAsked,
     ChildEnded,
+    ChildStarted,
     Claimed,
     Dead,
     Discarded,
@@ -37,6 +38,7 @@ from partita.store.facts import (
     Retrying,
     Returned,
     Started,
+    Stepped,
     Withdrawn,
 )
 from partita.store.port import CaseReader, RunRow, TrailReader, WorkReader
@@ -268,10 +270,15 @@ def check_cancelled(facts: Sequence[Fact], cancelled: Iterable[Cancelled]) -> It
             if began.case == case and began.seq <= before and still and not any(fact.seq <= after for fact in asked):
                 yield f"somebody was told that {case} is cancelled, and run {run} was never asked"
     for run, history in histories.items():
-        asked = [fact for fact in history if isinstance(fact.body, CancelAsked)]
-        for fact in history if asked else ():
-            # What was due at the very time of the cancellation comes before it, and may have been the run's end.
-            if isinstance(fact.body, Returned) and fact.body.how != "cancelled" and fact.at > asked[0].at:
+        asked = next((at for at, fact in enumerate(history) if isinstance(fact.body, CancelAsked)), None)
+        has_children = any(isinstance(fact.body, ChildStarted) for fact in history)
+        if asked is None or has_children:  # its own function may be over, and only a child of it be waited for
+            continue
+        went_on = False
+        for fact in history[asked:]:
+            # What could run before the cancellation was met, to the very end, has come before it.
+            went_on = went_on or isinstance(fact.body, Fired | Stepped | Handled)
+            if went_on and isinstance(fact.body, Returned) and fact.body.how != "cancelled":
                 yield f"run {run} was asked to cancel, and has {fact.body.how}"
 
 
