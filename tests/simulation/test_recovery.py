@@ -198,6 +198,37 @@ async def hurry(trip: Booked) -> str:
     return "gone"
 
 
+@workflow
+async def ride_into_a_ditch(ride: Ride) -> str:
+    if world.deadly:
+        raise RuntimeError("a bug in the workflow")
+    await asyncio.sleep(60)
+    return "out of it"
+
+
+@workflow(starts_on=Booked)
+async def lead(trip: Booked) -> str:
+    """Ends without waiting for the end of what it has started."""
+    try:
+        async with asyncio.timeout(5):
+            await child(ride_into_a_ditch, Ride(ride_id=trip.trip_id), on_close="cancel")
+    except TimeoutError:
+        pass
+    return "gone"
+
+
+@workflow(starts_on=Booked)
+async def follow(trip: Booked) -> str:
+    """Has a bug that only the end of its child shows."""
+    try:
+        await child(ride_along, Ride(ride_id=trip.trip_id))
+    except CallFailed:
+        if world.deadly:
+            raise RuntimeError("a bug in the workflow") from None
+        return "alone"
+    return "together"
+
+
 @workflow(starts_on=Booked)
 async def rest(trip: Booked) -> str:
     await asyncio.sleep(60)
@@ -512,3 +543,34 @@ def test_what_a_thread_answers_while_its_saga_unwinds_is_late() -> None:
         assert [(body.type, body.late) for body in handled] == [("Sign", True), ("TearUp", False)]
 
     play(App("trips", services=[bank], workflows=[sign_up]), scene)
+
+
+def test_a_child_that_was_stopped_when_its_parent_ended_is_cancelled_when_it_is_retried() -> None:
+    async def scene(stage: Stage) -> None:
+        world.deadly = True
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(10.0)
+        world.deadly = False
+        await stage.client.ask(Request(op="retry", key="r", case="ride:t"))
+        await stage.settle(5.0)
+
+        history = stage.kinds("ride_into_a_ditch/ride:t/1")
+        assert history == ["started", "incident", "retried", "cancel asked", "returned"]
+
+    play(App("trips", workflows=[lead, ride_into_a_ditch]), scene)
+
+
+def test_a_run_that_is_retried_after_the_end_of_its_child_does_not_wait_for_that_child_again() -> None:
+    async def scene(stage: Stage) -> None:
+        world.deadly = True
+        await stage.client.emit(Booked(trip_id="t"))
+        await stage.settle(1.0)
+        await stage.client.ask(Request(op="cancel", key="c", case="ride:t"))
+        await stage.settle(5.0)
+        world.deadly = False
+        await stage.client.ask(Request(op="retry", key="r", case="trip:t"))
+        await stage.settle(5.0)
+
+        assert returned(stage, "follow/trip:t/1") == b'"alone"'
+
+    play(App("trips", workflows=[follow, ride_along]), scene)

@@ -33,7 +33,7 @@ class Children:
         """Children asked by this process, until they end."""
 
     def take_up(self, cells: list[Cell], rows: Sequence[RunRow]) -> list[Cell]:
-        """At a start: let the open runs whose parents have ended meet what these may not have come to ask of them."""
+        """At a start or a retry: let runs whose parents have ended meet what these did not come to ask of them."""
         loaded = {cell.run: cell for cell in cells}
         for row in rows:
             if row.on_close != "cancel" or row.parent is None or self._was_asked(row):

@@ -134,6 +134,7 @@ class Executor:
                 for one in owed:
                     one.position = answer.recorded[index].seq
                     self._around.send(one)
+                self._children.take_up([cell], [cell.row])
                 self.pump(cell)
             if not isinstance(answer, Lost):
                 settled(answer if isinstance(answer, Refusal) else None)

@@ -66,7 +66,7 @@ def voidable(history: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
     """The failed completions that a retry makes anew, and the calls that are to be owed again for it.
 
     Only the last completion before the incident counts, and only if the run recorded nothing after it: what a saga has
-    undone is over.
+    undone is over. The end of a child is never made anew: nobody would start that child again, nor end it.
     """
     stopped = max((i for i, fact in enumerate(history) if isinstance(fact.body, Incident)), default=None)
     if stopped is None:
@@ -85,7 +85,7 @@ def _failed(fact: Fact) -> bool:
     match fact.body:
         case Handled(outcome="failed", step=str()) | Discarded(step=str()):
             return True
-        case Stepped(error=str()) | ChildEnded(error=str()):
+        case Stepped(error=str()):
             return True
         case _:
             return False
