@@ -270,14 +270,13 @@ def check_cancelled(facts: Sequence[Fact], cancelled: Iterable[Cancelled]) -> It
             if began.case == case and began.seq <= before and still and not any(fact.seq <= after for fact in asked):
                 yield f"somebody was told that {case} is cancelled, and run {run} was never asked"
     for run, history in histories.items():
-        asked = next((at for at, fact in enumerate(history) if isinstance(fact.body, CancelAsked)), None)
-        has_children = any(isinstance(fact.body, ChildStarted) for fact in history)
-        if asked is None or has_children:  # its own function may be over, and only a child of it be waited for
-            continue
+        told = next((at for at, fact in enumerate(history) if isinstance(fact.body, CancelAsked)), len(history))
+        if any(isinstance(fact.body, ChildStarted) for fact in history):
+            continue  # its own function may be over, and only a child of it be waited for
         went_on = False
-        for fact in history[asked:]:
+        for fact in history[told:]:
             # What could run before the cancellation was met, to the very end, has come before it.
-            went_on = went_on or isinstance(fact.body, Fired | Stepped | Handled)
+            went_on = went_on or isinstance(fact.body, (Fired, Stepped, Handled))
             if went_on and isinstance(fact.body, Returned) and fact.body.how != "cancelled":
                 yield f"run {run} was asked to cancel, and has {fact.body.how}"
 

@@ -144,8 +144,10 @@ class People:
         await asyncio.sleep(after_s)
         before = self._last_seq()
         reply = await self.system.ask(Request(op="cancel", key=self.new_key(), case=case, by=CUSTOMER))
-        if reply.status == "accepted" and reply.count:  # what is left for the next engine counts nothing yet
-            self.cancelled.append((case, before, self._last_seq()))
+        after = self._last_seq()
+        # What is left for the next engine counts nothing yet; one that has died can't be asked where its trail ended.
+        if reply.status == "accepted" and reply.count and after:
+            self.cancelled.append((case, before, after))
 
     def _last_seq(self) -> int:
         """The last fact of the trail; 0 where nobody lives who could tell."""
