@@ -73,6 +73,8 @@ def voidable(history: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
         return [], []
     since = max((i for i, fact in enumerate(history[:stopped]) if isinstance(fact.body, Retried)), default=-1)
     for fact in reversed(history[since + 1 : stopped]):
+        if isinstance(fact.body, Handled) and fact.body.late:
+            continue  # nobody waits for it any more: its saga has undone what it was to do
         if _failed(fact):
             sent = [one for one in history if isinstance(one.body, Published) and one.body.step == _step(fact)]
             return [fact], sent if isinstance(fact.body, Handled | Discarded) else []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from partita.errors import StoreError
 from partita.messages.catalog import Catalog, upcast
@@ -188,6 +189,13 @@ def test_a_run_that_has_not_stopped_has_nothing_to_make_anew() -> None:
 @pytest.mark.parametrize("failure", [FAILED, DISCARDED], ids=["failed", "discarded"])
 def test_a_call_that_failed_last_is_made_anew_and_owed_again(failure: Body) -> None:
     assert voided(OTHER, SENT, ANSWERED, failure, STOPPED) == ([4], [2])
+
+
+def test_a_call_that_failed_after_its_saga_had_unwound_is_not_made_anew() -> None:
+    late = replace(FAILED, late=True)
+
+    assert voided(OTHER, SENT, ANSWERED, late, STOPPED) == ([], [])
+    assert voided(FAILED, late, STOPPED) == ([1], [])
 
 
 def test_a_step_that_failed_last_is_made_anew_and_nothing_is_owed() -> None:

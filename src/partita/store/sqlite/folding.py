@@ -67,6 +67,8 @@ class Folder:
         self._rows = TrailRows(Rows(connection))
         self._projection = projection
         self._recent: Recent[str, FoldedCase] = Recent(STATES_REMEMBERED)
+        self._named: dict[str, FoldedCase] = {}
+        """Those that this transaction has named, however many it names: each is one object until it is written."""
         self._touched: dict[str, FoldedCase] = {}
         self._last_id: int = select(cursor, _LAST_ID)[0][0]
         if find_meta(connection, _FOLDED) not in {None, str(projection.version)}:
@@ -74,10 +76,13 @@ class Folder:
 
     def get(self, case: str) -> FoldedCase:
         """The case under this name, with a number of its own from now on. Raises StoreError where it has no type."""
-        found = self._touched.get(case) or self._recent.find(case)
+        found = self._named.get(case)
         if found is None:
-            found = self._load(case)
-            self._recent.put(case, found)
+            found = self._recent.find(case)
+            if found is None:
+                found = self._load(case)
+                self._recent.put(case, found)
+            self._named[case] = found
         return found
 
     def touch(self, folded: FoldedCase) -> None:
@@ -119,6 +124,7 @@ class Folder:
         for sql, rows in ((_INSERT, new), (_UPDATE, moved), (_UPDATE_UNLISTED, unlisted)):
             if rows:
                 self._cursor.executemany(sql, rows)
+        self._named.clear()
         self._touched.clear()
 
     def list_stale(self, limit: int) -> list[str]:
@@ -134,6 +140,7 @@ class Folder:
     def forget(self) -> None:
         """The transaction failed: nothing held here is sure any more."""
         self._recent.clear()
+        self._named.clear()
         self._touched.clear()
 
     def _fold(self, folded: FoldedCase) -> CaseRow:

@@ -55,9 +55,7 @@ class InlineLane:
         if self._working is not None:
             raise StoreError("the store is busy with asynchronous work\nTry again when it has been answered.")
         call = Call(act)
-        call.run()
-        if call.stopped is not None:
-            self._stop(asyncio.get_running_loop(), [], call.stopped)
+        call.run(lambda stopped: self._stop(asyncio.get_running_loop(), [], stopped))
         return call.future
 
     async def close(self) -> bool:

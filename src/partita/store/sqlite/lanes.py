@@ -63,17 +63,17 @@ class Call:
 
     def __init__(self, act: Callable[[], Any]) -> None:
         self.future: Future[Any] = Future()
-        self.stopped: Stopped | None = None
-        """Nobody knows what became of its transaction: the lane has to stop."""
         self._act = act
 
-    def run(self) -> None:
+    def run(self, stop: Callable[[Stopped], None] | None = None) -> None:
+        """Run it. Where nobody knows what became of its transaction, the lane is stopped before anybody hears of it."""
         if not self.future.set_running_or_notify_cancel():
             return  # whoever asked has gone
         try:
             self.future.set_result(self._act())
         except Stopped as stopped:
-            self.stopped = stopped
+            if stop is not None:
+                stop(stopped)
             self.future.set_exception(
                 StoreError(f"the store stopped: {stopped.error}\nStart again; nothing acknowledged is lost.")
             )
@@ -206,9 +206,7 @@ class ThreadLane:
     def _run(self) -> None:
         while (first := self._next()) is not None:
             if isinstance(first, Call):
-                first.run()
-                if first.stopped is not None:
-                    self._stop([], first.stopped)
+                first.run(lambda stopped: self._stop([], stopped))
             elif self._stopped is not None:
                 self._tell([first], [Lost(self._stopped)])
             elif first.work_async is not None:
