@@ -18,6 +18,7 @@ from partita.orchestration.workflow import Workflow
 from partita.runtime.backends import Shelf
 from partita.store.facts import (
     Barred,
+    Body,
     CancelAsked,
     ChildEnded,
     ChildStarted,
@@ -270,15 +271,33 @@ def check_cancelled(facts: Sequence[Fact], cancelled: Iterable[Cancelled]) -> It
             if began.case == case and began.seq <= before and still and not any(fact.seq <= after for fact in asked):
                 yield f"somebody was told that {case} is cancelled, and run {run} was never asked"
     for run, history in histories.items():
-        told = next((at for at, fact in enumerate(history) if isinstance(fact.body, CancelAsked)), len(history))
-        if any(isinstance(fact.body, ChildStarted) for fact in history):
-            continue  # its own function may be over, and only a child of it be waited for
-        went_on = False
-        for fact in history[told:]:
-            # What could run before the cancellation was met, to the very end, has come before it.
-            went_on = went_on or isinstance(fact.body, (Fired, Stepped, Handled))
-            if went_on and isinstance(fact.body, Returned) and fact.body.how != "cancelled":
-                yield f"run {run} was asked to cancel, and has {fact.body.how}"
+        yield from _check_met(run, history)
+
+
+def _check_met(run: str, history: Sequence[Fact]) -> Iterator[str]:
+    """A run that is asked to cancel ends so, if it went on at all."""
+    told = next((at for at, fact in enumerate(history) if isinstance(fact.body, CancelAsked)), len(history))
+    if any(isinstance(fact.body, ChildStarted) for fact in history):
+        return  # its own function may be over, and only a child of it be waited for
+    if any(_unwinds(fact.body) for fact in history[:told]):
+        return  # until Python 3.13, a task group that ends its tasks swallows a cancellation that comes meanwhile
+    went_on = False
+    for fact in history[told:]:
+        # What could run before the cancellation was met, to the very end, has come before it.
+        went_on = went_on or isinstance(fact.body, (Fired, Stepped, Handled))
+        if went_on and isinstance(fact.body, Returned) and fact.body.how != "cancelled":
+            yield f"run {run} was asked to cancel, and has {fact.body.how}"
+
+
+def _unwinds(body: Body) -> bool:
+    """Whether it raises in the run that meets it, or says that something of it has been undone."""
+    if isinstance(body, Handled):
+        return body.outcome == "failed"
+    if isinstance(body, Published):
+        return body.undo_of is not None or (body.step or "").endswith("/undo")
+    return isinstance(body, Discarded | Withdrawn | Barred) or (
+        isinstance(body, Stepped | ChildEnded) and body.error is not None
+    )
 
 
 def _asks(fact: Fact, *, by: str) -> bool:

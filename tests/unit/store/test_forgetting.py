@@ -64,14 +64,6 @@ async def test_many_runs_are_counted_on_within_a_unit_and_after_it(desk: Desk) -
         assert [fact.run_n for fact in desk.trail.list_history(run)] == [1, 2, 3, 4]
 
 
-async def test_one_unit_may_name_more_cases_than_are_remembered(desk: Desk) -> None:
-    await desk.accept(*(stepped(f"crowd/crowd:{number}/1") for number in (*range(30), 0)))
-
-    found = desk.cases.find_case("crowd:0")
-    assert found is not None
-    assert found.state.split() == [b"stepped", b"stepped"]
-
-
 async def test_what_is_done_to_many_runs_is_read_as_it_was_done(desk: Desk) -> None:
     await start(desk)
     await crowd(desk)
