@@ -1,7 +1,8 @@
 """Recoveries that a seed once found to be wrong, each played again by itself."""
 
 import asyncio
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from partita import (
     Service,
     Waits,
     Wiring,
+    Workflow,
     call,
     child,
     saga,
@@ -187,15 +189,17 @@ async def ride_and_tidy_up(ride: Ride) -> None:
         await walk()
 
 
+async def leave_behind(ridden: Workflow[Ride, Any], trip: Booked) -> str:
+    """End without waiting for the end of what was started."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await child(ridden, Ride(ride_id=trip.trip_id), on_close="cancel")
+    return "gone"
+
+
 @workflow(starts_on=Booked)
 async def hurry(trip: Booked) -> str:
-    """Ends without waiting for the end of what it has started."""
-    try:
-        async with asyncio.timeout(5):
-            await child(ride_and_tidy_up, Ride(ride_id=trip.trip_id), on_close="cancel")
-    except TimeoutError:
-        pass
-    return "gone"
+    return await leave_behind(ride_and_tidy_up, trip)
 
 
 @workflow
@@ -208,13 +212,7 @@ async def ride_into_a_ditch(ride: Ride) -> str:
 
 @workflow(starts_on=Booked)
 async def lead(trip: Booked) -> str:
-    """Ends without waiting for the end of what it has started."""
-    try:
-        async with asyncio.timeout(5):
-            await child(ride_into_a_ditch, Ride(ride_id=trip.trip_id), on_close="cancel")
-    except TimeoutError:
-        pass
-    return "gone"
+    return await leave_behind(ride_into_a_ditch, trip)
 
 
 @workflow(starts_on=Booked)
