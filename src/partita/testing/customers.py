@@ -58,10 +58,10 @@ class Customers:
             life = people.system.living()
             where = life.look.find_where(f"order:{order_id}") if life is not None else None
             if where is not None and "Approved" in where.waiting_for:
-                decided += 1
-                self._undecided.remove(order_id)
                 command = Decide(order_id=order_id, approve=bool(self.plans[order_id].approves))
                 await people.insist(f"decide/{order_id}", command)
+                self._undecided.remove(order_id)  # only now: a manager who is called away meanwhile decides it later
+                decided += 1
                 if people.chance(f"hear {order_id}") < 0.5:
                     people.spawn(self._hear_decision(command))
         return decided
