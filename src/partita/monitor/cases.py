@@ -17,7 +17,7 @@ from partita.monitor.story import StoryLine, tell_all
 from partita.monitor.verdict import BAD, Judged, Next, Verdict, judge
 from partita.retry import say_duration
 from partita.store.facts import Dead, Fact, Quarantined
-from partita.store.port import CaseRow, GroupRow, ObligationRow
+from partita.store.port import CaseRow, GroupRow, ObligationRow, RunRow
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,14 +188,17 @@ def cannot_move(group: str, message_type: str, topology: Topology, groups: Itera
     return None
 
 
-def list_unmovable(obligations: Iterable[ObligationRow], topology: Topology, groups: Sequence[GroupRow]) -> list[str]:
-    """Cases with work that can't move by itself, which their own facts do not tell: a group is paused or gone."""
+def list_unmovable(
+    obligations: Iterable[ObligationRow], runs: Iterable[RunRow], topology: Topology, groups: Sequence[GroupRow]
+) -> list[str]:
+    """Cases with work that can't move by itself, which their own facts do not tell: a group is paused, or code gone."""
     found = {
         owed.case: None
         for owed in obligations
         if owed.case is not None and cannot_move(owed.group, owed.type, topology, groups) is not None
     }
-    return list(found)
+    workflows = chart_of(topology).workflows
+    return list(found | {run.case: None for run in runs if run.workflow not in workflows})
 
 
 def _stuck(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[GroupRow], now: int) -> Iterator[str]:

@@ -143,13 +143,23 @@ class Asking:
         return Evidence(seq=fact.seq, at=told.at, text=f"{text} ({told.note})" if told.note else text)
 
     def signal(self, message_type: str) -> str:
-        """The command that sends a message to the case by hand; fields that it needs are left to be filled in."""
+        """The command that sends a message to the case by hand; fields that it needs are left to be filled in.
+
+        Empty for what this code does not know, and for what a workflow is to say: by hand it would not be true.
+        """
         message = self.topology.message_by_name.get(message_type)
+        if message is None or (message.external is None and self.publisher_of(message_type) is not None):
+            return ""
         line = f"partita signal {shlex.quote(self.case)} {message_type}"
-        if message is None or message.case_field is None:
+        if message.case_field is None:
             return f"{line} '{{...}}'"
         wanted = ", ".join(f'"{name}": ...' for name in message.fields if name != message.case_field)
         return f"{line} '{{{wanted}}}'" if wanted else line
+
+    def publisher_of(self, event: str) -> str | None:
+        """The workflow that publishes an event, in this code or in one that the case has met; None where none does."""
+        workflows = (workflow for one in (self.topology, *self.past) for workflow in one.workflows)
+        return next((workflow.name for workflow in workflows if event in workflow.publishes), None)
 
     def start(self, workflow: str) -> str:
         """The command that starts a workflow for the case by hand; fields that it needs are left to be filled in."""

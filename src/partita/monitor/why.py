@@ -223,8 +223,10 @@ def _missing(asking: Asking, name: str) -> WhyNode:
         needs += _from_outside(asking, name)
     if not needs:
         sentence = f"nothing in app {asking.topology.app!r} publishes {name}"
-        message = asking.topology.message_by_name.get(name)
-        if message is not None and message.kind == "event":
+        message, publisher = asking.topology.message_by_name.get(name), asking.publisher_of(name)
+        if publisher is not None:
+            sentence = f"workflow {publisher} is to publish {name}, and is not in this code; deploy it again"
+        elif message is not None and message.kind == "event":
             sentence += "; if it comes from outside, declare it so: external=..."
         return asking.leaf("never_produced", name, sentence, command=asking.signal(name))
     if len(needs) == 1 and needs[0].what == name:
@@ -337,7 +339,7 @@ def _below(asking: Asking, found: Found) -> WhyNode:
         return found.node
     needs = tuple(_missing(asking, name) for name in found.asks if not asking.ledger.published(name))
     if found.node.leaf is None and not needs:  # Each has come before, and was not this wait's.
-        command = asking.signal_for(found.asks)
+        command = asking.signal_for(found.asks) or f"partita show {shlex.quote(asking.case)}"
         return msgspec.structs.replace(found.node, leaf="waiting_for", command=command)
     return msgspec.structs.replace(found.node, needs=(*found.node.needs, *needs))
 

@@ -75,7 +75,9 @@ class Roster:
         """The same. Raises Rejected where its workflow is not in the code."""
         cell = self.find_or_load(run, row)
         if cell is None:
-            raise Rejected(f"run {run} is not known here", "Its workflow is not in this app.")
+            workflow = run.partition("/")[0]
+            why = f"run {run} can't move: workflow {workflow} is not in this code"
+            raise Rejected(why, "Deploy it again, then ask once more: a run meets what is asked of it in its own code.")
         return cell
 
     def add(self, workflow: AnyWorkflow, case: str, number: int) -> Cell:

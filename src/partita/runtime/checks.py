@@ -19,6 +19,7 @@ from partita.messages.codec import check_raw, decode
 from partita.messages.message import MessageType, case_name, describe, is_message, is_message_class, type_of
 from partita.messages.topology import MessageEntry, Topology
 from partita.monitor.cases import say_verdict, where
+from partita.monitor.chart import chart_of
 from partita.orchestration.executor import AnyWorkflow
 from partita.runtime.declared import QUARANTINE, Declared
 from partita.runtime.requests import SEE_FLOW, Request, check_named_case, message_id_of
@@ -183,7 +184,8 @@ def check_group(request: Request, topology: Topology, work: WorkReader, *, is_ce
     """Refuse a group that nobody has heard of, and to retire one that is in the code, as far as that is certain."""
     group = request.group
     owing = {row.group for row in work.list_obligations()}
-    known = {*topology.group_by_name, *(row.name for row in work.list_groups()), *owing}
+    running = {chart_of(topology).group_of(run.workflow) for run in work.list_open_runs()}
+    known = {*topology.group_by_name, *(row.name for row in work.list_groups()), *owing, *running}
     if group not in known:
         raise NotFound(f"no group {group!r}", suggest(group, sorted(known)) or "`partita group list` has them.")
     if request.op != "retire":

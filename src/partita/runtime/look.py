@@ -13,6 +13,7 @@ from partita.errors import NotFound, Rejected
 from partita.messages.topology import Topology
 from partita.monitor import cases
 from partita.monitor.cases import CaseLine, CaseView, DeadLetter, Where
+from partita.monitor.chart import chart_of
 from partita.monitor.flow import Flow, declared
 from partita.monitor.state import QUARANTINE
 from partita.monitor.verdict import RANK, VERDICTS, Verdict
@@ -149,7 +150,8 @@ class Look:
         return [cases.line(row, topology, groups=groups, now=now) for row in rows], following
 
     def _unmovable(self, listed: set[str]) -> list[CaseRow]:
-        names = cases.list_unmovable(self._work.list_obligations(), self.topology, self._work.list_groups())
+        work = self._work
+        names = cases.list_unmovable(work.list_obligations(), work.list_open_runs(), self.topology, work.list_groups())
         found = [self._rows.find_case(name) for name in names if name not in listed]
         return [row for row in found if row is not None]
 
@@ -159,11 +161,12 @@ class Look:
         return {verdict: counted[RANK[verdict]] for verdict in VERDICTS if counted.get(RANK[verdict])}
 
     def list_groups(self) -> list[GroupLine]:
-        """Every group that the app has, somebody paused or retired, or something is owed by."""
+        """Every group that the app has, somebody paused or retired, something is owed by, or open runs belong to."""
         topology = self.topology
         rows = {row.name: row for row in self._work.list_groups()}
         owed = self._work.list_obligations()
-        names = dict.fromkeys([*topology.group_by_name, *rows, *(one.group for one in owed)])
+        running = (chart_of(topology).group_of(run.workflow) for run in self._work.list_open_runs())
+        names = dict.fromkeys([*topology.group_by_name, *rows, *(one.group for one in owed), *running])
         names.pop(QUARANTINE, None)
         lines: list[GroupLine] = []
         for name in names:

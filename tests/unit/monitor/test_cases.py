@@ -216,8 +216,8 @@ def test_cases_whose_work_is_owed_to_a_paused_or_vanished_group_are_found_once()
     rows = [owed("order:1", "shipping"), owed("order:1", "shipping"), owed("order:2", "nobody"), owed(None, "nobody")]
     paused = [GroupRow("shipping", "paused", START, "ann")]
 
-    assert list_unmovable(rows, choreography(), paused) == ["order:1", "order:2"]
-    assert list_unmovable(rows, choreography(), []) == ["order:2"]
+    assert list_unmovable(rows, [], choreography(), paused) == ["order:1", "order:2"]
+    assert list_unmovable(rows, [], choreography(), []) == ["order:2"]
 
 
 def test_a_group_that_lives_takes_its_messages() -> None:

@@ -203,6 +203,18 @@ def test_a_run_whose_workflow_has_left_the_code_cannot_move() -> None:
     assert trail.show().stuck == (leading.sentence,)
 
 
+def test_what_a_workflow_is_to_publish_is_not_suggested_to_be_published_by_hand() -> None:
+    trail = situations.run_started()
+    before = trail.topology
+    trail.topology = replace(before, version=2, workflows=())
+    tree = trail.why("OrderConfirmed", past=[before])
+    said = {node.sentence: node.command for node in leaves(tree.root)}
+
+    sentence = "workflow fulfil is to publish OrderConfirmed, and is not in this code; deploy it again"
+    assert said[sentence] == SHOW
+    assert not [command for command in said.values() if "OrderConfirmed" in command]
+
+
 def test_a_workflow_that_is_started_by_hand_says_how() -> None:
     trail = Trail(situations.run_started().topology)
     trail.topology = replace(

@@ -171,7 +171,7 @@ class Trail:
     def show(self, after_s: float = 0) -> CaseView:
         return show(self.state(), self.facts, self.topology, groups=self.groups, now=self.now + seconds(after_s))
 
-    def why(self, outcome: str, after_s: float = 0) -> WhyTree:
+    def why(self, outcome: str, after_s: float = 0, *, past: Sequence[Topology] = ()) -> WhyTree:
         return why(
             self.case,
             outcome,
@@ -180,6 +180,7 @@ class Trail:
             groups=self.groups,
             engine_running=self.engine_running,
             now=self.now + seconds(after_s),
+            past=past,
         )
 
     def when(self, index: int) -> int:
