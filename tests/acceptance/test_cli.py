@@ -583,3 +583,12 @@ def test_many_requests_at_once_wait_for_one_another_when_nothing_runs(shell: She
     assert [(process.communicate()[1], process.returncode) for process in asked] == [("", 0)] * 6
     with shell.dev():
         shell.until("ps", "--waiting", "--json", holds=lambda done: len(done.json["cases"]) == 6)
+
+
+def test_a_remedy_names_the_store_that_the_command_named(shell: Shell) -> None:
+    shell.run("emit", "TripAsked", '{"trip_id": "7", "seats": 2}', "--store", "other.db", "--app", APP, "--run")
+    done = shell.run("emit", "ReserveSeat", '{"trip_id": "7", "seats": 2}', "--store", "other.db", code=65)
+
+    assert done.err.splitlines()[1] == (
+        """Send it: partita signal trip:7 ReserveSeat '{"trip_id": "7", "seats": 2}' --store other.db"""
+    )

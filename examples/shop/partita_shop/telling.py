@@ -14,9 +14,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from partita.cli.causes import Mends, as_typed, why_lines
+from partita.cli.causes import why_lines
 from partita.cli.output import Line, Span, columns, print_json, print_lines
 from partita.cli.render import STYLES, When, show_lines
+from partita.cli.suggesting import Mends, as_typed
 from partita.clock import SystemClock
 from partita.monitor.cases import CaseLine, CaseView, Where
 from partita.monitor.verdict import BAD, RANK

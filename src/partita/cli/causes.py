@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import base64
-import os
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from partita.cli.output import Line, Span, clean, columns
 from partita.cli.render import When, say_dead, say_error
+from partita.cli.suggesting import Mends, as_typed
 from partita.monitor.leaves import WhyNode
 from partita.monitor.state import QUARANTINE
 from partita.monitor.story import say_attempts
 from partita.monitor.why import WhyTree
 from partita.runtime.look import DeadView, GroupLine
 from partita.runtime.requests import Reply, Request
-
-
-@dataclass(frozen=True, slots=True)
-class Mends:
-    """What is added to a command of the monitor's, so that it means this store and can be carried out now."""
-
-    looking: str = ""
-    acting: str = ""
-    dev: str = "partita dev"
-
-    def complete(self, command: str) -> str:
-        """A command as it is to be typed here."""
-        if command == "partita dev":
-            return as_typed(self.dev)
-        words = command.split()
-        looks = (words[1:2] and words[1] in {"show", "ps", "flow", "where"}) or words[1:3] in _LISTS
-        return as_typed(clean(command) + (self.looking if looks else self.acting))
-
-
-def as_typed(command: str) -> str:
-    """A command as it can be typed in this shell: by the path of this program, where its name alone finds none."""
-    program = Path(sys.argv[0])
-    if not command.startswith("partita ") or program.name != "partita" or shutil.which("partita"):
-        return command
-    found = Path(os.path.relpath(program)) if program.is_relative_to(Path.cwd()) else program
-    return f"{found}{command.removeprefix('partita')}"
-
-
-_LISTS = (["dead", "list"], ["dead", "show"], ["group", "list"])
 
 
 def why_lines(tree: WhyTree, when: When, mends: Mends) -> Iterator[Line]:
@@ -123,9 +90,8 @@ def dead_letter_lines(letter: DeadView, when: When, *, flags: str = "") -> Itera
     yield (Span(f"  {_body(letter)}"),)
     yield ()
     name = shlex.quote(clean(letter.id))
-    mend = "discard" if letter.group == QUARANTINE else "redrive"
-    yield (Span(f"  partita dead {mend} {name}{flags}", "dim"),)
-    yield (Span(f"  partita dead discard {name}{flags}", "dim"),)
+    mends = ["discard"] if letter.group == QUARANTINE else ["redrive", "discard"]
+    yield from ((Span(f"  {as_typed(f'partita dead {mend} {name}{flags}')}", "dim"),) for mend in mends)
 
 
 def _body(letter: DeadView) -> str:

@@ -9,10 +9,11 @@ import msgspec
 from cyclopts import Parameter
 
 from partita.cli.failures import Exit, Usage
-from partita.cli.opening import dev_command, engine_hint, load, no_store, open_store, resolve, run_flags
+from partita.cli.opening import dev_command, engine_hint, load, mends_of, no_store, open_store, resolve, run_flags
 from partita.cli.options import LOOKING, Looking, check_name
 from partita.cli.output import print_json, print_lines
 from partita.cli.render import When, list_lines, next_lines, show_lines, where_lines
+from partita.cli.suggesting import as_typed
 from partita.clock import SystemClock
 from partita.errors import NotFound
 from partita.messages.topology import Topology
@@ -94,7 +95,7 @@ async def ps(
         return Exit.OK
     flag = " --stuck" if stuck else " --waiting" if waiting else " --failed" if failed else ""
     more = f"partita ps{flag} --limit {limit} --cursor {shlex.quote(following)}{options.flags()}" if following else ""
-    print_lines(list_lines(found, counts, _now(), stuck=stuck, more=more))
+    print_lines(list_lines(found, counts, _now(), stuck=stuck, more=as_typed(more)))
     return Exit.OK
 
 
@@ -106,7 +107,7 @@ async def why(
     options: Looking = LOOKING,
 ) -> int:
     """Why something has not happened in a case, and the command that mends it."""
-    from partita.cli.causes import Mends, why_lines
+    from partita.cli.causes import why_lines
 
     check_name("the outcome's name", outcome)
     async with open_store(options) as access:
@@ -114,7 +115,7 @@ async def why(
         if not access.look.topology.app:
             raise NotFound(f"no app has run on this store yet: {outcome} is unknown", f"Run it: {dev_command(options)}")
         tree = access.look.why(name, outcome)
-        mends = Mends(looking=options.flags(), acting=run_flags(access, options), dev=dev_command(options))
+        mends = mends_of(access, options)
     if options.json:
         print_json(tree)
     else:

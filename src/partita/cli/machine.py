@@ -6,11 +6,13 @@ import platform
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from partita.cli.failures import Exit
-from partita.cli.opening import no_store
+from partita.cli.opening import dev_command, no_store
 from partita.cli.options import ANSWERING, LOOKING, Answering, Looking
 from partita.cli.output import Line, Span, clean, columns, print_json, print_lines
+from partita.cli.suggesting import Mends
 from partita.runtime.backends import examine
 from partita.store.health import Finding
 
@@ -45,7 +47,8 @@ def doctor(*, options: Looking = LOOKING) -> int:
     settings = options.settings()
     if not settings.store.is_file():
         raise no_store(settings)
-    findings = examine(settings.store)
+    mends = Mends(looking=options.flags(), acting=options.flags(), dev=dev_command(options))
+    findings = [replace(one, remedy=mends.complete_in(one.remedy)) for one in examine(settings.store)]
     well = all(finding.well for finding in findings)
     if options.json:
         print_json(Checked(well=well, version=find_version(), findings=findings))

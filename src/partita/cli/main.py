@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group
+from msgspec.structs import replace
 
 from partita.cli.failures import Exit, Usage, explain, first_of, is_debugging
 from partita.cli.output import print_failure
@@ -69,7 +70,6 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     """Run one command line; the exit code. Never raises: an error is two lines on standard error, or JSON."""
-    as_json = "--json" in words
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -79,7 +79,7 @@ def run(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge of the program
-        return _fail(error, as_json=as_json)
+        return _fail(error, words)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -101,15 +101,18 @@ def _usage(error: CycloptsError) -> Usage:
     return Usage(what, f"See: {command} --help")
 
 
-def _fail(error: BaseException, *, as_json: bool) -> int:
+def _fail(error: BaseException, words: Sequence[str]) -> int:
+    from partita.cli.suggesting import meant_by
+
     failure = explain(error)
+    failure = replace(failure, remedy=meant_by(words).complete_in(failure.remedy))
     if is_debugging():
         import traceback
 
         traceback.print_exception(first_of(error))
     try:
         sys.stdout.flush()
-        print_failure(failure, as_json=as_json)
+        print_failure(failure, as_json="--json" in words)
     except BrokenPipeError:
         pass
     return failure.exit

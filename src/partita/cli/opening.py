@@ -14,6 +14,7 @@ import msgspec
 
 from partita.cli.failures import Usage
 from partita.cli.options import Looking, Sending, check_name
+from partita.cli.suggesting import Mends, as_typed, say_flags
 from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, suggest
 from partita.messages.topology import Topology
 from partita.monitor.cases import Where
@@ -196,8 +197,13 @@ def run_flags(access: Access, options: Looking) -> str:
     return f"{options.flags()}{app} --run"
 
 
+def mends_of(access: Access, options: Looking) -> Mends:
+    """What the commands of the monitor's need here."""
+    return Mends(looking=options.flags(), acting=run_flags(access, options), dev=dev_command(options))
+
+
 def dev_command(options: Looking) -> str:
     """How the engine of this store is started."""
     settings = options.settings()
-    store = f" --store {shlex.quote(options.store)}" if options.store is not None else ""
-    return f"partita dev {shlex.quote(settings.app) if settings.app else 'MODULE:APP'}{store}"
+    app = shlex.quote(settings.app) if settings.app else "MODULE:APP"
+    return as_typed(f"partita dev {app}{say_flags(store=options.store)}")

@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from partita.cli.failures import Usage
+from partita.cli.suggesting import say_flags
 from partita.clock import SystemClock
 from partita.errors import MessageError, Rejected
 from partita.limits import LIMITS, Limits, put_in_force
@@ -45,10 +46,7 @@ class Looking(Answering):
 
     def flags(self) -> str:
         """The flags that a suggested command needs to mean the same store and app as this one."""
-        import shlex
-
-        named = (("--store", self.store), ("--app", self.app))
-        return "".join(f" {flag} {shlex.quote(value)}" for flag, value in named if value is not None)
+        return say_flags(store=self.store, app=self.app)
 
 
 @Parameter(name="*")

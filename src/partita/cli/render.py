@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from partita.cli.output import Line, Span, clean, columns
+from partita.cli.suggesting import as_typed
 from partita.clock import from_datetime, to_datetime
 from partita.monitor.cases import CaseLine, CaseView, DeadLetter, OpenItem, Where, say_verdict
 from partita.monitor.state import QUARANTINE
@@ -118,7 +119,8 @@ def show_lines(view: CaseView, when: When, *, hint: str = "", flags: str = "") -
         for letter in view.dead:
             yield (Span(f"  {clean(say_dead(letter))}: "), Span(clean(say_error(letter))))
             mend = "discard" if letter.group == QUARANTINE else "redrive"  # redriving needs code that can read it
-            yield (Span(f"    partita dead {mend} {shlex.quote(clean(letter.id))}{flags}", "dim"),)
+            command = f"partita dead {mend} {shlex.quote(clean(letter.id))}{flags}"
+            yield (Span(f"    {as_typed(command)}", "dim"),)
 
 
 def say_dead(letter: DeadLetter) -> str:

@@ -18,6 +18,7 @@ from partita.cli.failures import Exit
 from partita.cli.opening import load
 from partita.cli.options import ANSWERING, Answering, find
 from partita.cli.output import print_json, print_note
+from partita.cli.suggesting import as_typed, say_flags
 from partita.errors import BackendError
 from partita.runtime.app import App
 from partita.runtime.process import own_process
@@ -82,7 +83,8 @@ def _announce(app: App, store: Path, *, as_json: bool) -> None:
     else:
         print(f"{app.name} runs on {store} (process {os.getpid()})")
         print(f"  socket  {socket}")
-        print(f"  look    partita ps --store {store}")
+        look = as_typed(f"partita ps{say_flags(store=str(store))}")
+        print(f"  look    {look}")
         print("  stop    Ctrl-C")
     sys.stdout.flush()
 

@@ -191,7 +191,7 @@ def check_group(request: Request, topology: Topology, work: WorkReader, *, is_ce
     if request.op != "retire":
         return
     if group == QUARANTINE:
-        raise Rejected("quarantine is no group of any code", "Give up what is in it: partita dead discard ID.")
+        raise Rejected("quarantine is no group of any code", "Give up what is in it: partita dead discard ID")
     if group in topology.group_by_name:
         remedy = "Take it out of the app first, or pause it."
         if not is_certain:

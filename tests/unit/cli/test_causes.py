@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import Raw
 
-from partita.cli.causes import Mends, dead_letter_lines, dead_lines, group_lines, reply_lines, why_lines
+from partita.cli.causes import dead_letter_lines, dead_lines, group_lines, reply_lines, why_lines
 from partita.cli.output import Line, plain
 from partita.cli.render import When
+from partita.cli.suggesting import Mends
 from partita.clock import from_datetime
 from partita.monitor.leaves import Evidence, WhyNode
 from partita.monitor.why import WhyTree
@@ -66,16 +67,6 @@ def test_why_leads_with_the_cause_its_evidence_and_what_mends_it() -> None:
         "  OrderApproved comes from a manager, and has not come",
         "    partita signal order:1 OrderApproved",
     ]
-
-
-def test_what_mends_is_completed_so_that_it_works_where_it_is_read() -> None:
-    mends = Mends(looking=" --store a.db", acting=" --store a.db --run", dev="partita dev shop:app")
-
-    assert mends.complete("partita group resume shipping") == "partita group resume shipping --store a.db --run"
-    assert mends.complete("partita dead redrive m1/billing") == "partita dead redrive m1/billing --store a.db --run"
-    assert mends.complete("partita show order:1") == "partita show order:1 --store a.db"
-    assert mends.complete("partita dead list") == "partita dead list --store a.db"
-    assert mends.complete("partita dev") == "partita dev shop:app"
 
 
 def test_what_has_happened_is_no_complaint() -> None:
