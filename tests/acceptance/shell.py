@@ -77,7 +77,7 @@ class Shell:
 
     def verdict(self, case: str, verdict: str) -> Done:
         """Wait until a case has a verdict."""
-        return self.until("where", case, "--json", holds=lambda done: done.code < 3 and verdict in done.out)
+        return self.until("where", case, "--json", holds=lambda done: done.code < 3 and done.json["verdict"] == verdict)
 
     @contextlib.contextmanager
     def dev(self, *words: str) -> Iterator["Dev"]:

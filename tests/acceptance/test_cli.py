@@ -53,7 +53,7 @@ def test_an_event_starts_a_case_and_where_tells_where_it_is(shell: Shell) -> Non
     assert shell.run("emit", "TripAsked", ASKED % "1").first == "published TripAsked for trip:1"
 
     found = shell.verdict("trip:1", "waiting").json
-    assert list(found) == ["case", "verdict", "at", "since", "waiting_for", "deadline", "next"]
+    assert list(found) == ["case", "verdict", "at", "since", "waiting_for", "deadline", "next", "stuck", "hint"]
     assert found["case"] == "trip:1"
     assert found["waiting_for"] == ["TripApproved", "TripDeclined"]
     assert found["deadline"].endswith("Z")
@@ -259,6 +259,7 @@ def test_a_paused_group_holds_its_cases_until_it_is_resumed(shell: Shell) -> Non
     shell.run("signal", "1", "TripApproved")
 
     shell.until("ps", "--stuck", holds=lambda done: f"owed to {group}, which is paused by ada" in done.out)
+    assert shell.run("where", "1", "--json").json["stuck"] == [f"TripBooked is owed to {group}, which is paused by ada"]
     assert shell.run("why", "1", "TicketPrinted", "--json").json["leading"]["leaf"] == "group_paused"
     listed = {one["name"]: one for one in shell.run("group", "list", "--json").json["groups"]}
     assert (listed[group]["state"], listed[group]["by"], listed[group]["owing"]) == ("paused", "ada", 1)
@@ -484,7 +485,9 @@ def test_without_an_engine_a_request_waits_for_the_next_one(shell: Shell) -> Non
 
     found = shell.run("where", "1").out
     assert found.startswith("trip:1  running at TripAsked since ")
-    assert "no engine is running; start one: partita dev MODULE:APP" in found
+    hint = "no engine is running; start one: partita dev MODULE:APP"
+    assert hint in found
+    assert [shell.run(word, "1", "--json").json["hint"] for word in ("where", "show")] == [hint, hint]
     with shell.dev():
         shell.verdict("1", "waiting")
 

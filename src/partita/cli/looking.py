@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -17,7 +17,7 @@ from partita.cli.suggesting import as_typed
 from partita.clock import SystemClock
 from partita.errors import NotFound
 from partita.messages.topology import Topology
-from partita.monitor.cases import CaseLine, Where
+from partita.monitor.cases import CaseLine, CaseView, Where
 from partita.monitor.flow import declared, to_mermaid, to_text
 from partita.monitor.verdict import BAD, Next, Verdict
 from partita.runtime.access import Access
@@ -25,6 +25,19 @@ from partita.runtime.access import Access
 PAGE_MAX = 1_000
 
 CaseName = Annotated[str, Parameter(name="CASE", help="type:key, a bare key, or type-key.")]
+
+
+class Standing(CaseLine, frozen=True, kw_only=True):
+    """What `where --json` says."""
+
+    hint: str
+    """What would make it move, with the command; empty where nothing is missing."""
+
+
+class Story(CaseView, frozen=True, kw_only=True):
+    """What `show --json` says."""
+
+    hint: str
 
 
 class Following(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +59,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 async def where(case: CaseName, /, *, options: Looking = LOOKING) -> int:
     """Where a case is, since when, what it waits for, and what is next."""
     async with open_store(options) as access:
-        name = resolve(access, case)
-        found, stuck = access.look.where(name), access.look.line(name).stuck
+        found = access.look.line(resolve(access, case))
         hint = _hint(access, found, options)
     if options.json:
-        print_json(found)
+        print_json(Standing(**_fields(found), hint=hint))
     else:
-        print_lines(where_lines(found, _now(), stuck=stuck, hint=hint))
+        print_lines(where_lines(found, _now(), stuck=found.stuck, hint=hint))
     return _verdict_code(found)
 
 
@@ -62,7 +74,7 @@ async def show(case: CaseName, /, *, options: Looking = LOOKING) -> int:
         view = access.look.show(resolve(access, case))
         hint, flags = _hint(access, view, options), run_flags(access, options)
     if options.json:
-        print_json(view)
+        print_json(Story(**_fields(view), hint=hint))
     else:
         print_lines(show_lines(view, _now(), hint=hint, flags=flags))
     return _verdict_code(view)
@@ -168,6 +180,10 @@ async def _topology(options: Looking) -> Topology:
     if not found.app:
         raise Usage(f"no app has run on {settings.store} yet", "Name the app: --app module:name.")
     return found
+
+
+def _fields(found: CaseLine) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in found.__struct_fields__}
 
 
 def _now() -> When:
