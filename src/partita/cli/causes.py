@@ -114,9 +114,11 @@ def group_lines(groups: Sequence[GroupLine], when: When) -> Iterator[Line]:
 
 def _group_row(group: GroupLine, when: When) -> Line:
     stopped = f" since {when.say(group.since)}{f' by {clean(group.by)}' if group.by else ''}" if group.since else ""
+    state = f"{group.state}{', paused' if group.paused and group.state != 'paused' else ''}{stopped}"
+    queued = f"; {group.queued} is asked of the next engine" if group.queued else ""
     return (
         Span(clean(group.name), "strong"),
-        Span(f"{group.state}{stopped}", "good" if group.state == "live" else "waiting"),
+        Span(f"{state}{queued}", "good" if group.state == "live" and not queued else "waiting"),
         Span(str(group.owing)),
         Span(str(group.dead), "bad" if group.dead else ""),
         Span(clean(", ".join(group.handles)), "dim"),

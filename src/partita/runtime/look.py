@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -19,7 +19,7 @@ from partita.monitor.state import QUARANTINE
 from partita.monitor.verdict import RANK, VERDICTS, Verdict
 from partita.monitor.why import WhyTree, why
 from partita.store.facts import NOTHING, Dead, Fact, Published, Quarantined, Requested
-from partita.store.port import CaseReader, CaseRow, ObligationRow, TrailReader, WorkReader
+from partita.store.port import CaseReader, CaseRow, GroupRow, ObligationRow, TrailReader, WorkReader
 
 
 class Ambiguous(Rejected):
@@ -32,6 +32,11 @@ class GroupLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     service: str
     state: Literal["live", "paused", "gone", "retired"]
+    """Of a group in the code: live or paused; of one that has left it: gone, or retired."""
+    paused: bool = False
+    """Somebody paused it, also where it is gone."""
+    queued: str = ""
+    """What was asked while no engine ran, and the next one will do last: pause, resume or retire."""
     owing: int
     """Open handlings."""
     dead: int
@@ -168,29 +173,11 @@ class Look:
         running = (chart_of(topology).group_of(run.workflow) for run in self._work.list_open_runs())
         names = dict.fromkeys([*topology.group_by_name, *rows, *(one.group for one in owed), *running])
         names.pop(QUARANTINE, None)
-        lines: list[GroupLine] = []
-        for name in names:
-            row, declared_group = rows.get(name), topology.group_by_name.get(name)
-            state = row.state if row is not None else "live" if declared_group is not None else "gone"
-            lines.append(
-                GroupLine(
-                    name=name,
-                    service=declared_group.service if declared_group else "",
-                    state="paused"
-                    if state == "paused"
-                    else "retired"
-                    if state == "retired"
-                    else "live"
-                    if declared_group
-                    else "gone",
-                    owing=sum(one.group == name and one.state in {"open", "delayed"} for one in owed),
-                    dead=sum(one.group == name and one.state in {"dead", "held"} for one in owed),
-                    since=to_datetime(row.since) if row is not None else None,
-                    by=row.by if row is not None else "",
-                    handles=tuple(edge.type for edge in declared_group.edges) if declared_group else (),
-                )
-            )
-        return lines
+        queued = {asked.type: asked.op for asked in self.list_requests() if asked.op in {"pause", "resume", "retire"}}
+        return [
+            _group_line(name, topology, rows.get(name), [one.state for one in owed if one.group == name], queued)
+            for name in names
+        ]
 
     def list_requests(self) -> list[Requested]:
         """What was asked while no engine ran, and is still owed, oldest first."""
@@ -253,3 +240,28 @@ class Look:
         if row is None:
             raise NotFound(f"no case is named {case!r}", "List the cases with: partita ps")
         return row
+
+
+def _group_line(
+    name: str, topology: Topology, row: GroupRow | None, owed: list[str], queued: Mapping[str, str]
+) -> GroupLine:
+    declared_group = topology.group_by_name.get(name)
+    paused = row is not None and row.state == "paused"
+    if declared_group is not None:
+        if not paused:
+            row = None  # One that was retired and is in the code again handles what comes.
+        state: Literal["live", "paused", "gone", "retired"] = "paused" if paused else "live"
+    else:
+        state = "gone" if row is None or paused else "retired"
+    return GroupLine(
+        name=name,
+        service=declared_group.service if declared_group else "",
+        state=state,
+        paused=paused,
+        queued=queued.get(name, ""),
+        owing=sum(one in {"open", "delayed"} for one in owed),
+        dead=sum(one in {"dead", "held"} for one in owed),
+        since=to_datetime(row.since) if row is not None else None,
+        by=row.by if row is not None else "",
+        handles=tuple(edge.type for edge in declared_group.edges) if declared_group else (),
+    )

@@ -125,12 +125,16 @@ def test_a_group_says_who_stopped_it() -> None:
         GroupLine(
             name="billing", service="billing", state="live", owing=2, dead=1, handles=("ChargeCard", "RefundCard")
         ),
-        GroupLine(name="mail", service="mail", state="paused", owing=0, dead=0, since=NOON, by="ada"),
+        GroupLine(name="mail", service="mail", state="paused", paused=True, owing=0, dead=0, since=NOON, by="ada"),
+        GroupLine(name="old", service="", state="gone", paused=True, owing=1, dead=0, since=NOON, by="ada"),
+        GroupLine(name="new", service="new", state="live", queued="pause", owing=0, dead=0),
     ]
 
     assert said(group_lines(groups, AT_NOON))[1:] == [
-        "billing  live                        2      1     ChargeCard, RefundCard",
-        "mail     paused since 12:00Z by ada  0      0",
+        "billing  live                                     2      1     ChargeCard, RefundCard",
+        "mail     paused since 12:00Z by ada               0      0",
+        "old      gone, paused since 12:00Z by ada         1      0",
+        "new      live; pause is asked of the next engine  0      0",
     ]
 
 
