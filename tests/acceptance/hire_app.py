@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from partita.testing import hire
+from partita.testing import hire, place
 
 
 class Folder:
@@ -16,7 +16,7 @@ class Folder:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-hire.use(Folder())
+place.use(Folder())
 choreography = hire.APPS["choreography", "whole"]
 orchestration = hire.APPS["orchestration", "whole"]
 hybrid = hire.APPS["hybrid", "whole"]

@@ -25,8 +25,23 @@ from tests.acceptance.shell import DEADLINE_S, Dev, Shell
 
 STANDING: dict[Form, tuple[str, ...]] = {
     "choreography": ("dead-letter", "dead-notice", "dead-observer", "blocked", "undecodable", "unknown-type", "doomed"),
-    "orchestration": ("call-held", "bug", "compensation-fails", "no-run", "person", "workflow-paused"),
-    "hybrid": ("group-paused",),
+    "orchestration": (
+        "call-held",
+        "bug",
+        "child-bug",
+        "child-call-failed",
+        "child-step-failed",
+        "child-call-held",
+        "child-waits",
+        "child-elsewhere",
+        "child-waits-there",
+        "child-of-child",
+        "compensation-fails",
+        "no-run",
+        "person",
+        "workflow-paused",
+    ),
+    "hybrid": ("child-of-child", "group-paused"),
 }
 """Kinds of trouble that stand beside one another, in the form in which they are looked at here; mended last first."""
 PAUSED = {"workflow-paused": "workflow:lend", "group-paused": "yard"}

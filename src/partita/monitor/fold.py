@@ -35,7 +35,7 @@ Topologies = Callable[[int], Topology]
 """The topology that has a version."""
 KEPT_MAX = 1_000
 """States kept by a projection: about 1 KB each."""
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised when the same facts would fold to another state: stored rows are then stale."""
 
 
@@ -124,6 +124,8 @@ def apply(state: CaseState, fact: Fact, chart: Chart) -> None:
         opened: facts.Open | None = getattr(fact.body, "open", None)
         if opened is not None and (run := state.runs.get(run_id)) is not None:
             run.open = opened
+            if run.children:
+                run.children = {one.step: run.children[one.step] for one in opened.steps if one.step in run.children}
 
 
 def _move(state: CaseState, run: RunState, fact: Fact) -> None:
@@ -272,6 +274,12 @@ def _stepped(state: CaseState, fact: Fact, body: facts.Stepped, chart: Chart) ->
         _forget_step(state, fact.run, body.step)
 
 
+def _child_started(state: CaseState, fact: Fact, body: facts.ChildStarted, chart: Chart) -> None:
+    run = state.runs.get(fact.run or "")
+    if run is not None:
+        run.children[body.step] = body.child
+
+
 def _child_ended(state: CaseState, fact: Fact, body: facts.ChildEnded, chart: Chart) -> None:
     if fact.run is not None:
         _forget_step(state, fact.run, body.step)
@@ -334,6 +342,7 @@ _ACTS: dict[type[facts.Body], Callable[[CaseState, Fact, Any, Chart], None]] = {
     facts.Started: _started,
     facts.Received: _received,
     facts.Stepped: _stepped,
+    facts.ChildStarted: _child_started,
     facts.ChildEnded: _child_ended,
     facts.Returned: _returned,
     facts.Incident: _incident,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from partita.messages.envelope import case_of_run
 from partita.monitor.cases import cannot_move, dead_id
 from partita.monitor.leaves import Asking, Found, WhyNode
 from partita.monitor.ledger import RunTrail
@@ -279,7 +280,7 @@ def _open_acts(asking: Asking, run: RunTrail) -> Iterator[Found]:
     for sleep in state.open.sleeps:
         yield Found(explain_sleep(asking, sleep, run.run, evidence=[last]))
     for step in state.open.steps:
-        yield Found(explain_step(asking, step.name, run.run, step.since))
+        yield explain_step(asking, step, run.run)
 
 
 def explain_sleep(asking: Asking, sleep: OpenStep, run: str, *, evidence: list[Fact | None]) -> WhyNode:
@@ -291,27 +292,30 @@ def explain_sleep(asking: Asking, sleep: OpenStep, run: str, *, evidence: list[F
     return asking.leaf("timer_pending", sleep.name, f"run {run} sleeps{until}", evidence=evidence)
 
 
-def explain_step(asking: Asking, name: str, run: str, since: int) -> WhyNode:
+def explain_step(asking: Asking, step: OpenStep, run: str) -> Found:
     """A local step, child, or call into another case that a run waits for."""
-    said = asking.ledger.steps.get(name, [])
-    last = said[-1] if said else None
-    if last is not None and isinstance(last.body, facts.Retrying) and last.body.due > asking.now:
-        body = last.body
+    name, trail = step.name, asking.ledger.runs.get(run)
+    last = trail.last_of(step.step) if trail is not None else None
+    body = last.body if last is not None else None
+    if isinstance(body, facts.Retrying) and body.due > asking.now:
         sentence = (
             f"attempt {body.attempt} at step {name} failed: {say_error(body.error, body.text).removesuffix('.')}; "
             f"the next is due at {asking.when(body.due)}"
         )
-        return asking.leaf("retrying_at", name, sentence, evidence=[last])
-    if last is not None and isinstance(last.body, facts.ChildStarted):
-        sentence = f"run {run} waits for its child {last.body.child}"
-        child_case = last.body.child.partition("/")[2].rpartition("/")[0]
-        command = f"partita show {shlex.quote(child_case)}"
-        return asking.leaf("in_progress", name, sentence, command=command, evidence=[last])
+        return Found(asking.leaf("retrying_at", name, sentence, evidence=[last]))
+    if isinstance(body, facts.ChildStarted):
+        sentence = f"run {run} waits for its child {body.child}"
+        command = f"partita show {shlex.quote(case_of_run(body.child))}"
+        return Found(asking.leaf("in_progress", name, sentence, command=command, evidence=[last]), child=body.child)
+    if isinstance(body, facts.Published) and (inside := asking.of_case(str(body.case))) is not None:
+        for key, owed in inside.state.owed.items():
+            if message_of(key, owed) == body.id:
+                return explain_owed(inside, body.id, owed, last)
     if not asking.engine_running:
         sentence = f"step {name} of run {run} is open, but no engine is running"
-        return asking.leaf("engine_not_running", name, sentence, command="partita dev", evidence=[last])
-    sentence = f"step {name} of run {run} is being made since {asking.when(since)}"
-    return asking.leaf("in_progress", name, sentence, evidence=[last])
+        return Found(asking.leaf("engine_not_running", name, sentence, command="partita dev", evidence=[last]))
+    sentence = f"step {name} of run {run} is being made since {asking.when(step.since)}"
+    return Found(asking.leaf("in_progress", name, sentence, evidence=[last]))
 
 
 def _explain_ended(asking: Asking, run: RunTrail, ended: Fact, outcome: str) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from partita.clock import to_datetime
+from partita.messages.envelope import case_of_run
 from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, case_type_of
-from partita.monitor.ledger import Ledger
+from partita.monitor.ledger import Ledger, RunTrail
 from partita.monitor.state import CaseState
 from partita.monitor.story import tell
 from partita.retry import say_duration
@@ -63,6 +64,12 @@ STRENGTH: dict[Leaf, int] = {
     "never_produced": 3,
 }
 """0 where something stands in the way now; then what went another way; then what nobody has begun. Lowest leads."""
+BROKEN: frozenset[Leaf] = frozenset(
+    {"dead", "call_held", "run_failed_at", "nobody_handles", "quarantined", "group_paused", "group_gone"}
+)
+"""What stands until somebody mends it: it leads what goes on by itself, however far away it is."""
+CHILDREN_MAX = 100
+"""How many child runs one question looks into: each may lie in a case of its own, with facts to be read."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +102,11 @@ class WhyNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Found(NamedTuple):
-    """A node, and the types whose absence it comes down to: they are asked for below it."""
+    """A node, and what it comes down to, which is asked for below it: types that are absent, or a run's child."""
 
     node: WhyNode
     asks: tuple[str, ...] = ()
+    child: str = ""
 
 
 @dataclass(slots=True)
@@ -118,11 +126,28 @@ class Asking:
     outbox: frozenset[str] = frozenset()
     """Messages that are not yet relayed, where the transport can tell."""
     seen: set[str] = field(default_factory=set[str])
+    find_other: Callable[[str], Asking | None] = lambda _case: None
+    """The same question, asked of another case."""
+    children: set[str] = field(default_factory=set[str])
+    """The child runs that were looked into, of all cases."""
 
     @property
     def topology(self) -> Topology:
         """The app as it is now."""
         return self.chart.topology
+
+    def of_case(self, case: str) -> Asking | None:
+        """What is asked of a case: this one, or another that it waits for."""
+        return self if case == self.case else self.find_other(case)
+
+    def find_child(self, run: str) -> tuple[Asking, RunTrail] | None:
+        """A child that has not ended, in whichever case, where it was not looked into before."""
+        if run in self.children or len(self.children) >= CHILDREN_MAX:
+            return None
+        self.children.add(run)
+        inside = self.of_case(case_of_run(run))
+        trail = inside.ledger.find_going(run) if inside is not None else None
+        return None if inside is None or trail is None else (inside, trail)
 
     def leaf(
         self, leaf: Leaf, what: str, sentence: str, *, command: str = "", evidence: Iterable[Fact | None] = ()

@@ -25,6 +25,7 @@ _AboutHandling = (
     | facts.NoRun
     | facts.DuplicateStart
 )
+_AboutStep = facts.Stepped | facts.Retrying | facts.ChildStarted | facts.Published
 
 
 @dataclass(slots=True)
@@ -41,6 +42,18 @@ class RunTrail:
     """What it last said it waits for."""
     timed_out: tuple[Fact, OpenWait] | None = None
     """The last wait of its whose time was over, and the fact that says so."""
+
+    @property
+    def parent(self) -> tuple[str, str | None] | None:
+        """The run, and its step, whose child it is."""
+        body = self.started.body
+        parent = body.parent if isinstance(body, facts.Started) else None
+        return (parent, body.parent_step) if isinstance(body, facts.Started) and parent is not None else None
+
+    def last_of(self, step: str) -> Fact | None:
+        """What was last said of a step of its: of a local step, a child, or a call."""
+        said = (fact for fact in reversed(self.facts) if isinstance(fact.body, _AboutStep))
+        return next((fact for fact in said if getattr(fact.body, "step", None) == step), None)
 
 
 class Ledger:
@@ -130,6 +143,14 @@ class Ledger:
                 if sent is None or not isinstance(sent.body, facts.Published) or sent.body.undo_of is None:
                     return fact
         return None
+
+    def find_going(self, run: str) -> RunTrail | None:
+        """A run, or the one that it has continued as; None where it has ended."""
+        found = self.runs.get(run)
+        if found is None or found.ended is None:
+            return found
+        same = (one for one in self.runs.values() if one.ended is None and one.parent == found.parent)
+        return next(same, None) if found.parent is not None else None
 
     def runs_of(self, workflow: str) -> list[RunTrail]:
         """The runs of a workflow in this case, oldest first."""

@@ -58,6 +58,8 @@ class RunState(msgspec.Struct, array_like=True):
     """When it last took a fact."""
     stopped_at: int = 0
     failed_step: str | None = None
+    children: dict[str, str] = {}
+    """The child runs that it waits for, by step."""
 
 
 class CaseWait(msgspec.Struct, array_like=True):

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from partita.clock import US
+from partita.messages.envelope import case_of_run
 from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, case_type_of, chart_of
 from partita.monitor.state import CaseState, Owed, Refused, RunState
@@ -113,7 +114,7 @@ def weigh(state: CaseState, chart: Chart, now: int) -> Weighed:
         if not owed.observer:
             _weigh_owed(walk, owed)
     for run_id, run in state.runs.items():
-        _weigh_run(walk, run_id, run)
+        _weigh_run(walk, state.case, run_id, run)
     for wait in state.waits:
         name = wait.types[0] if wait.types else wait.group
         walk.find(_WAITING, wait.since, name)
@@ -178,7 +179,7 @@ def _weigh_owed(walk: _Walk, owed: Owed) -> None:
     walk.find(_WAITING if later else _RUNNING, owed.since, owed.type)
 
 
-def _weigh_run(walk: _Walk, run_id: str, run: RunState) -> None:
+def _weigh_run(walk: _Walk, case: str, run_id: str, run: RunState) -> None:
     if run.status == "stopped":
         walk.find(_FAILED, run.stopped_at, step_name(run.failed_step) if run.failed_step else run.workflow)
         return
@@ -189,16 +190,20 @@ def _weigh_run(walk: _Walk, run_id: str, run: RunState) -> None:
         if not walk.is_calling(run_id):
             walk.find(_RUNNING, run.moved, run.workflow)
         return
-    _weigh_open(walk, run, opened)
+    _weigh_open(walk, case, run, opened)
     if opened.wakes is not None:
         walk.limit(opened.wakes, run.moved, run.workflow, grace=TIMER_GRACE_US)
     if not (opened.steps or opened.waits or opened.sleeps or walk.is_calling(run_id)):
         walk.find(_RUNNING if opened.wakes is None else _WAITING, run.moved, run.workflow)
 
 
-def _weigh_open(walk: _Walk, run: RunState, opened: Open) -> None:
+def _weigh_open(walk: _Walk, case: str, run: RunState, opened: Open) -> None:
     for step in opened.steps:
-        walk.find(_RUNNING, step.since, step.name)
+        child = run.children.get(step.step) if run.children else None
+        if child is None:
+            walk.find(_RUNNING, step.since, step.name)
+        elif case_of_run(child) != case:  # One of this case weighs for itself: it works, waits or has stopped.
+            walk.find(_WAITING, step.since, step.name)
     for wait in opened.waits:
         name = wait.types[0] if wait.types else run.workflow
         walk.find(_WAITING, wait.since, name)

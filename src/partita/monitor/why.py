@@ -8,7 +8,7 @@ large as the app and no larger.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from partita.monitor.cases import dead_id
 from partita.monitor.chart import case_type_of, chart_of, workflow_outcomes
 from partita.monitor.fold import recompute
 from partita.monitor.handlings import explain_handling, explain_run, explain_sleep, explain_step, explain_wait
-from partita.monitor.leaves import Asking, Found, WhyNode
+from partita.monitor.leaves import BROKEN, Asking, Found, WhyNode
 from partita.monitor.ledger import Ledger
 from partita.monitor.state import QUARANTINE, message_of
 from partita.monitor.story import say_attempts, say_error
@@ -51,27 +51,43 @@ def why(
     now: int,
     outbox: Iterable[str] = (),
     past: Sequence[Topology] = (),
+    list_facts: Callable[[str], Sequence[Fact]] = lambda _case: (),
 ) -> WhyTree:
     """Explain a missing event, command, step or handler. `facts` are all of the case, by seq.
 
     `past` are the topologies that some of them were written under: what a deploy took away can still be asked for.
+    `list_facts` has those of another case, where a run waits for its child or its call there.
     Raises NotFound for a name that neither the app nor the case knows.
     """
     chart = chart_of(topology)
-    state = recompute(case, facts, lambda _version: topology)
-    asking = Asking(
-        case=case,
-        outcome=outcome,
-        ledger=Ledger(state, facts, chart),
-        state=state,
-        chart=chart,
-        groups=groups,
-        runs=runs,
-        engine_running=engine_running,
-        now=now,
-        outbox=frozenset(outbox),
-        past=past,
-    )
+    others: dict[str, Asking | None] = {}
+    children: set[str] = set()
+
+    def find_other(name: str) -> Asking | None:
+        if name not in others:
+            said = list_facts(name)
+            others[name] = ask(name, said, ()) if said else None
+        return others[name]
+
+    def ask(name: str, said: Sequence[Fact], rows: Sequence[RunRow]) -> Asking:
+        state = recompute(name, said, lambda _version: topology)
+        return Asking(
+            case=name,
+            outcome=outcome,
+            ledger=Ledger(state, said, chart),
+            state=state,
+            chart=chart,
+            groups=groups,
+            runs=rows,
+            engine_running=engine_running,
+            now=now,
+            outbox=frozenset(outbox),
+            past=past,
+            find_other=find_other,
+            children=children,
+        )
+
+    asking = others[case] = ask(case, facts, runs)
     root = _explain(asking, outcome)
     leading = _leading(root)
     if leading.strength > 1:
@@ -176,7 +192,7 @@ def _about_step(asking: Asking, name: str) -> WhyNode:
     for run_id, run in asking.state.runs.items():
         for step in run.open.steps if run.open else ():
             if step.name == name:
-                return explain_step(asking, name, run_id, step.since)
+                return _below(asking, explain_step(asking, step, run_id))
         for sleep in run.open.sleeps if run.open else ():
             if sleep.name == name:
                 return explain_sleep(asking, sleep, run_id, evidence=[])
@@ -335,6 +351,8 @@ def _strays(asking: Asking, workflow: WorkflowEntry, outcome: str) -> Iterator[W
 
 def _below(asking: Asking, found: Found) -> WhyNode:
     """A node, with why the types that it comes down to are missing."""
+    if found.child:
+        return _through_child(asking, found)
     if not found.asks:
         return found.node
     needs = tuple(_missing(asking, name) for name in found.asks if not asking.ledger.published(name))
@@ -342,6 +360,16 @@ def _below(asking: Asking, found: Found) -> WhyNode:
         command = asking.signal_for(found.asks) or f"partita show {shlex.quote(asking.case)}"
         return msgspec.structs.replace(found.node, leaf="waiting_for", command=command)
     return msgspec.structs.replace(found.node, needs=(*found.node.needs, *needs))
+
+
+def _through_child(asking: Asking, found: Found) -> WhyNode:
+    """A wait for a child run: what the child stands at is the cause, with the command that mends it in its own case."""
+    inside = asking.find_child(found.child)
+    if inside is None:
+        return found.node
+    there, run = inside
+    needs = tuple(_below(there, one) for one in explain_run(there, run, asking.outcome))
+    return msgspec.structs.replace(found.node, leaf=None, needs=needs)
 
 
 def _from_outside(asking: Asking, name: str) -> Iterator[WhyNode]:
@@ -382,6 +410,11 @@ def _leading(root: WhyNode) -> WhyNode:
     return best
 
 
-def _key(node: WhyNode, depth: int) -> tuple[int, int, int]:
+def _key(node: WhyNode, depth: int) -> tuple[int, int, bool, int]:
     latest = max((fact.seq for fact in node.evidence), default=0)
-    return (node.strength, -latest if node.strength == 1 else 0, depth)
+    return (node.strength, -latest if node.strength == 1 else 0, not _is_broken(node), depth)
+
+
+def _is_broken(node: WhyNode) -> bool:
+    """Whether it stands until somebody mends it, or behind something that does."""
+    return node.leaf in BROKEN or (node.leaf == "blocked_by" and any(map(_is_broken, node.needs)))

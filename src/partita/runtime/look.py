@@ -130,6 +130,7 @@ class Look:
             runs=self._work.list_runs(case),
             engine_running=self.engine_running,
             now=self._clock.now_us(),
+            list_facts=self._trail.list_case_facts,
         )
 
     def flow(self) -> Flow:

@@ -40,6 +40,15 @@ no-subscriber      | c     | VanHandedOver  | dead-ended  | no_subscriber      |
 no-subscriber      | h     | VanHandedOver  | waiting     | waiting_for        | signal CASE HandOver                            | done
 subscribed-later   | c     | VanHandedOver  | dead-ended  | no_subscriber      | signal CASE DepositTaken                        | done
 subscribed-later   | h     | VanHandedOver  | waiting     | no_subscriber      | signal CASE HireConfirmed                       | done
+child-bug          | oh    | HireConfirmed  | failed      | run_failed_at      | retry CASE                                      | done
+child-call-failed  | oh    | HireConfirmed  | failed      | run_failed_at      | retry CASE                                      | done
+child-step-failed  | oh    | HireConfirmed  | failed      | run_failed_at      | retry CASE                                      | done
+child-call-held    | oh    | HireConfirmed  | failed      | call_held          | dead redrive ID/inspectors                      | done
+child-waits        | oh    | HireConfirmed  | waiting     | waiting_for        | signal CASE VanInspected                        | done
+child-sleeps       | oh    | HireConfirmed  | waiting     | timer_pending      | -                                               | done
+child-elsewhere    | oh    | HireConfirmed  | waiting     | run_failed_at      | retry van:KEY                                   | done
+child-waits-there  | oh    | HireConfirmed  | waiting     | waiting_for        | signal van:KEY VanFetched                       | done
+child-of-child     | oh    | HireConfirmed  | waiting     | run_failed_at      | retry van:KEY                                   | done
 group-paused       | coh   | VanHandedOver  | running     | group_paused       | group resume yard                               | done
 workflow-paused    | o     | VanHandedOver  | running     | group_paused       | group resume workflow:lend                      | done
 workflow-paused    | h     | HireConfirmed  | running     | group_paused       | group resume workflow:lend_until_confirmed      | done

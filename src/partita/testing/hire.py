@@ -3,73 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Any, Literal
 
 from partita.choreography.service import Service, Wiring
 from partita.errors import Abort, CallFailed, Final, Refused, RetryLater
 from partita.messages.answers import Noop, Waits, noop, waits_for
-from partita.messages.message import Case, Command, Event
+from partita.messages.message import Command, Event
 from partita.orchestration.acts import call, publish, receive
 from partita.orchestration.saga import saga
 from partita.orchestration.step import step
-from partita.orchestration.workflow import workflow
+from partita.orchestration.workflow import Workflow, workflow
 from partita.retry import Retry
 from partita.runtime.app import App
 from partita.store.port import Transaction
+from partita.testing.inspection import HELD, QUICK, fetch_van, inspect_van, inspection, inspectors
+from partita.testing.place import HireId, kill, meets, trouble_of
 
-HireId = Annotated[str, Case("hire")]
 AGES_S = 1e7
 """How long one takes who never comes to an end."""
-
-
-def trouble_of(hire_id: str) -> str:
-    """What will go wrong with a hire: `call-held-3` is the third whose call will be held."""
-    return hire_id.rpartition("-")[0]
-
-
-# The world outside.
-
-
-class World(Protocol):
-    """What handlers and steps meet."""
-
-    @property
-    def mended(self) -> bool:
-        """Whether what was broken works again."""
-        ...
-
-    def kill(self) -> None:
-        """End this process."""
-        ...
-
-
-@dataclass(slots=True)
-class Peace:
-    """A world in which nothing is broken."""
-
-    mended: bool = True
-
-    def kill(self) -> None:
-        """Nobody dies."""
-
-
-@dataclass(slots=True)
-class _Place:
-    world: World = field(default_factory=Peace)
-
-
-_here = _Place()
-
-
-def use(world: World) -> None:
-    """Let this be the world that handlers and steps meet."""
-    _here.world = world
-
-
-def meets(hire_id: str, *troubles: str) -> bool:
-    """Whether a hire meets one of these troubles, here and now."""
-    return trouble_of(hire_id) in troubles and not _here.world.mended
 
 
 # What is said.
@@ -164,8 +115,6 @@ class HandOver(Command[VanHandedOver | VanBroken]):
 
 # Who does it.
 
-QUICK = Retry(attempts=3, first="100ms", most="1s")
-HELD = Retry(attempts=3, first="100ms", most="1s", then="hold")
 SLOW = Retry(attempts=5, first="1d", most="2d")
 
 vans = Service(
@@ -210,7 +159,7 @@ async def take_deposit(command: TakeDeposit) -> DepositTaken | CardDeclined:
     if meets(key, "call-held", "discarded"):
         raise ConnectionError("the bank does not answer")
     if meets(key, "poison"):
-        _here.world.kill()
+        kill()
         await asyncio.sleep(AGES_S)
     if trouble_of(key) in {"timed-out", "undo-waits"}:
         await asyncio.sleep(AGES_S)
@@ -268,7 +217,7 @@ async def print_contract(hire_id: str) -> str:
     if meets(hire_id, "step-failed"):
         raise Final("the printer is gone")
     if meets(hire_id, "poison-step"):
-        _here.world.kill()
+        kill()
         await asyncio.sleep(AGES_S)
     return f"contract of {hire_id}"
 
@@ -314,6 +263,7 @@ async def lend(asked: HireAsked) -> None:
             await call(deposit, expect=DepositTaken, undo=undo, timeout=limit_of(key), retry=HELD)
             await print_contract(key)
             meet_bug(key)
+            await inspection(key)
             if trouble_of(key) == "doomed":
                 await receive(PapersSigned)
             await publish(HireConfirmed(hire_id=key))
@@ -355,6 +305,7 @@ async def lend_until_confirmed(asked: HireAsked) -> None:
             await call(deposit, expect=DepositTaken, undo=undo, timeout=limit_of(key), retry=HELD)
             await print_contract(key)
             meet_bug(key)
+            await inspection(key)
             if trouble_of(key) == "doomed":
                 await receive(PapersSigned)
             await publish(HireConfirmed(hire_id=key))
@@ -451,21 +402,26 @@ Form = Literal["choreography", "orchestration", "hybrid"]
 FORMS: tuple[Form, ...] = ("choreography", "orchestration", "hybrid")
 Code = Literal["whole", "without the yard", "without a subscriber", "without the workflow", "by others"]
 NAME = "van hire"
-SERVICES = [vans, card, yard, desk, mail, files, counts]
+SERVICES = [vans, card, yard, desk, mail, files, counts, inspectors]
+CHILDREN: list[Workflow[Any, None]] = [inspect_van, fetch_van]
 _CLOSED = [service for service in SERVICES if service is not yard]
 
 APPS: dict[tuple[Form, Code], App] = {
     ("choreography", "whole"): App(NAME, services=SERVICES, wiring=[by_events, confirming, after_confirmation]),
     ("choreography", "without the yard"): App(NAME, services=_CLOSED, wiring=[by_events, confirming]),
     ("choreography", "without a subscriber"): App(NAME, services=SERVICES, wiring=[by_events, after_confirmation]),
-    ("orchestration", "whole"): App(NAME, services=SERVICES, workflows=[lend]),
-    ("orchestration", "without the yard"): App(NAME, services=_CLOSED, workflows=[lend]),
+    ("orchestration", "whole"): App(NAME, services=SERVICES, workflows=[lend, *CHILDREN]),
+    ("orchestration", "without the yard"): App(NAME, services=_CLOSED, workflows=[lend, *CHILDREN]),
     ("orchestration", "without the workflow"): App(NAME, services=SERVICES),
-    ("orchestration", "by others"): App(NAME, services=SERVICES, workflows=[lend_by_others]),
-    ("hybrid", "whole"): App(NAME, services=SERVICES, workflows=[lend_until_confirmed], wiring=[after_confirmation]),
-    ("hybrid", "without the yard"): App(NAME, services=_CLOSED, workflows=[lend_until_confirmed]),
-    ("hybrid", "without a subscriber"): App(NAME, services=SERVICES, workflows=[lend_until_confirmed]),
+    ("orchestration", "by others"): App(NAME, services=SERVICES, workflows=[lend_by_others, *CHILDREN]),
+    ("hybrid", "whole"): App(
+        NAME, services=SERVICES, workflows=[lend_until_confirmed, *CHILDREN], wiring=[after_confirmation]
+    ),
+    ("hybrid", "without the yard"): App(NAME, services=_CLOSED, workflows=[lend_until_confirmed, *CHILDREN]),
+    ("hybrid", "without a subscriber"): App(NAME, services=SERVICES, workflows=[lend_until_confirmed, *CHILDREN]),
     ("hybrid", "without the workflow"): App(NAME, services=SERVICES, wiring=[after_confirmation]),
-    ("hybrid", "by others"): App(NAME, services=SERVICES, workflows=[confirm_by_others], wiring=[after_confirmation]),
+    ("hybrid", "by others"): App(
+        NAME, services=SERVICES, workflows=[confirm_by_others, *CHILDREN], wiring=[after_confirmation]
+    ),
 }
 """The process in each form, as it should be and as a deploy may leave it."""

@@ -28,8 +28,9 @@ from partita.store.port import ObligationRow, RunRow
 from partita.store.sqlite.connection import forget_memory
 from partita.store.sqlite.store import SqliteStore
 from partita.testing.fate import Fate
-from partita.testing.hire import APPS, Code, Form, use
+from partita.testing.hire import APPS, Code, Form
 from partita.testing.life import CommitRates, Life, Setting
+from partita.testing.place import use
 from partita.testing.virtual import SimClock, VirtualLoop
 from partita.testing.wire import WireRates
 
@@ -53,6 +54,7 @@ class Stage:
         self.dice = Random(seed)
         self.key = f"{trouble}-{seed}"
         self.case = f"hire:{self.key}"
+        self.case_of_van = f"van:{self.key}"
         self.mended = False
         self.wrong: list[str] = []
         self.loop = VirtualLoop(Random(seed + 1))
@@ -252,9 +254,13 @@ class Stage:
 
         await self.until(holds, f"{state} {message}")
 
-    async def stopped(self) -> None:
-        """Until a run of the case is stopped."""
-        await self.until(lambda store: any(run.status == "stopped" for run in self.runs(store)), "stopped")
+    async def stopped(self, case: str = "") -> None:
+        """Until a run of the case, or of another one, is stopped."""
+
+        def holds(store: SqliteStore) -> bool:
+            return any(run.status == "stopped" for run in store.work.list_runs(case or self.case))
+
+        await self.until(holds, "stopped")
 
     async def said(self, kind: type[Body], *, count: int = 1, **fields: object) -> None:
         """Until so many facts of a kind stand in the case's trail."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from partita.store.facts import Answered, Handled, NoRun, Published, Stepped, Waiting
+from partita.store.facts import Answered, ChildStarted, Handled, NoRun, Published, Stepped, Waiting
 from partita.testing.stage import Stage
 
 Bring = Callable[[Stage], Awaitable[None]]
@@ -198,6 +198,67 @@ async def subscribed_later(stage: Stage) -> None:
     await no_subscriber(stage)
     await stage.deploy("whole")
     await stage.up()
+
+
+# Child runs.
+
+
+@trouble
+async def child_bug(stage: Stage) -> None:
+    """A child raises, and stops."""
+    await bug(stage)
+
+
+@trouble
+async def child_call_failed(stage: Stage) -> None:
+    """A child stops at a call that has failed for good."""
+    await bug(stage)
+
+
+@trouble
+async def child_step_failed(stage: Stage) -> None:
+    """A child stops at a local step that has."""
+    await bug(stage)
+
+
+@trouble
+async def child_call_held(stage: Stage) -> None:
+    """A child waits for a call that is held open."""
+    await stage.hire()
+    await stage.owed("CheckBrakes", "held")
+
+
+@trouble
+async def child_waits(stage: Stage) -> None:
+    """A child waits for what comes from outside."""
+    await stage.hire()
+    await stage.said(ChildStarted)
+    await stage.over_but_for()
+
+
+@trouble
+async def child_sleeps(stage: Stage) -> None:
+    """A child sleeps."""
+    await child_waits(stage)
+
+
+@trouble
+async def child_elsewhere(stage: Stage) -> None:
+    """A child that belongs to another case stops there."""
+    await stage.hire()
+    await stage.stopped(stage.case_of_van)
+
+
+@trouble
+async def child_waits_there(stage: Stage) -> None:
+    """A child that belongs to another case waits there."""
+    await child_waits(stage)
+
+
+@trouble
+async def child_of_child(stage: Stage) -> None:
+    """The child of a child stops, in another case."""
+    await child_elsewhere(stage)
 
 
 # Operators.

@@ -2,23 +2,33 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from partita.clock import US
+from partita.messages.topology import WorkflowEntry
 from partita.retry import duration_us
 from partita.store.facts import (
     Answered,
+    ChildEnded,
     ChildStarted,
     Dead,
     Discarded,
     GroupRetired,
+    Incident,
     NoRun,
     Open,
     OpenStep,
+    OpenWait,
     Quarantined,
     Raw,
     Redriven,
     Requested,
     Retried,
     Retrying,
+    Returned,
+    Started,
+    Stepped,
+    Waiting,
     Withdrawn,
 )
 from partita.store.port import GroupRow
@@ -402,11 +412,55 @@ def sleeping() -> Trail:
     return trail
 
 
+def family() -> Trail:
+    """A run whose code starts others."""
+    fulfil = orchestration()
+    children = tuple(WorkflowEntry(name=name, group=f"workflow:{name}") for name in ("onboard", "pack"))
+    trail = Trail(replace(fulfil, workflows=(*fulfil.workflows, *children)))
+    trail.publish("OrderPlaced")
+    trail.start("m1")
+    return trail
+
+
 def with_child() -> Trail:
-    trail = run_started()
+    trail = family()
     step = OpenStep(step="onboard#1", name="onboard", since=trail.now + US)
     body = ChildStarted(step="onboard#1", child="onboard/customer:7/1", workflow="onboard", open=Open(steps=(step,)))
     trail.say(body, run=RUN, also=("customer:7",))
+    return trail
+
+
+CHILD = "pack/order:1/1"
+
+
+def with_working_child() -> Trail:
+    """A child in the case of its parent."""
+    trail = family()
+    step = OpenStep(step="pack#1", name="pack", since=trail.now + US)
+    trail.say(ChildStarted(step="pack#1", child=CHILD, workflow="pack", open=Open(steps=(step,))), run=RUN)
+    trail.say(Started(workflow="pack", parent=RUN, parent_step="pack#1"), run=CHILD)
+    weighing = OpenStep(step="weigh#1", name="weigh", since=trail.now + US)
+    trail.say(Waiting(open=Open(steps=(weighing,))), run=CHILD)
+    return trail
+
+
+def with_waiting_child() -> Trail:
+    trail = with_working_child()
+    wait = OpenWait(step="receive#1", types=("OrderApproved",), since=trail.now + US)
+    trail.say(Stepped(step="weigh#1", open=Open(waits=(wait,))), run=CHILD)
+    return trail
+
+
+def with_stopped_child() -> Trail:
+    trail = with_working_child()
+    trail.say(Incident(error="KeyError", text="'parcel'"), run=CHILD)
+    return trail
+
+
+def after_its_child() -> Trail:
+    trail = with_working_child()
+    trail.say(Returned(), run=CHILD)
+    trail.say(ChildEnded(step="pack#1", child=CHILD), run=RUN)
     return trail
 
 

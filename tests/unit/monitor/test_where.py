@@ -96,7 +96,14 @@ CASES: list[tuple[Situation, Stands]] = [
     (situations.local_step, Stands("running", "price", 3)),
     (situations.local_step_again, Stands("running", "price", 3)),
     (situations.sleeping, Stands("waiting", "sleep", 3, deadline=3 + HOUR)),
-    (situations.with_child, Stands("running", "onboard", 3)),
+    (situations.with_child, Stands("waiting", "onboard", 3)),
+    (situations.with_working_child, Stands("running", "weigh", 5)),
+    (
+        situations.with_waiting_child,
+        Stands("waiting", "OrderApproved", 6, waiting_for=("OrderApproved",), awaited=("OrderApproved",)),
+    ),
+    (situations.with_stopped_child, Stands("failed", "pack", 6)),
+    (situations.after_its_child, Stands("running", "fulfil", 7)),
     (situations.gap, Stands("blind", "StockReserved", 7, owed=("CardCharged", "CardDeclined"))),
     (situations.no_run, Stands("dead-ended", "OrderPlaced", 1)),
     # hybrid

@@ -3,10 +3,26 @@
 import pytest
 from msgspec.structs import replace
 
+from partita.clock import US
 from partita.errors import NotFound
 from partita.monitor.leaves import Leaf, WhyNode
 from partita.monitor.why import why
-from partita.store.facts import Discarded, DuplicateStart, Open, Quarantined, Stepped, Waiting
+from partita.store.facts import (
+    Body,
+    ChildStarted,
+    Dead,
+    Discarded,
+    DuplicateStart,
+    Incident,
+    Open,
+    OpenStep,
+    Published,
+    Quarantined,
+    Returned,
+    Started,
+    Stepped,
+    Waiting,
+)
 from tests.unit.monitor import situations
 from tests.unit.monitor.situations import Situation
 from tests.unit.monitor.trails import RUN, Trail
@@ -53,6 +69,11 @@ CAUSES: list[tuple[Situation, str, Leaf, str]] = [
     (situations.sleeping, "OrderShipped", "timer_pending", SHOW),
     (situations.sleeping, "sleep", "timer_pending", SHOW),
     (situations.with_child, "OrderShipped", "in_progress", "partita show customer:7"),
+    (situations.with_working_child, "OrderShipped", "in_progress", SHOW),
+    (situations.with_waiting_child, "OrderShipped", "waiting_for", DECIDE),
+    (situations.with_stopped_child, "OrderShipped", "run_failed_at", "partita retry order:1"),
+    (situations.with_stopped_child, "pack", "run_failed_at", "partita retry order:1"),
+    (situations.after_its_child, "OrderShipped", "in_progress", SHOW),
     (situations.no_run, "OrderShipped", "no_run", """partita start fulfil '{"order_id": "1"}'"""),
     (situations.ship_dead, "OrderShipped", "dead", "partita dead redrive m7/shipping"),
     (situations.ship_dead, "ShipOrder", "dead", "partita dead redrive m7/shipping"),
@@ -91,6 +112,75 @@ def test_every_leaf_has_a_sentence_and_a_command_and_cites_facts_of_the_case(
 def leaves(node: WhyNode) -> list[WhyNode]:
     below = [leaf for need in node.needs for leaf in leaves(need)]
     return [node, *below] if node.leaf else below
+
+
+# Children, wherever they are.
+
+
+def with_child_of_customer(*said: tuple[Body, str]) -> Trail:
+    """A child that belongs to customer 7, and what its case's trail says of it."""
+    trail = situations.with_child()
+    there = Trail(trail.topology, case="customer:7")
+    there.say(Started(workflow="onboard", parent=RUN, parent_step="onboard#1"), run="onboard/customer:7/1")
+    for body, run in said:
+        there.say(body, run=run)
+    trail.others["customer:7"] = there.facts
+    return trail
+
+
+def test_a_child_that_stopped_in_another_case_is_retried_there() -> None:
+    stopped = Incident(error="KeyError", text="'name'")
+    tree = with_child_of_customer((stopped, "onboard/customer:7/1")).why("OrderShipped")
+
+    assert (tree.leading.leaf, tree.leading.command) == ("run_failed_at", "partita retry customer:7")
+    assert "run onboard/customer:7/1 stopped" in tree.leading.sentence
+    assert len(tree.leading.evidence) == 1
+
+
+def test_a_child_that_continued_as_another_run_is_that_run() -> None:
+    first, second = "onboard/customer:7/1", "onboard/customer:7/2"
+    on = Started(workflow="onboard", parent=RUN, parent_step="onboard#1")
+    stopped = Incident(error="KeyError", text="'name'")
+    trail = with_child_of_customer((Returned(how="again"), first), (on, second), (stopped, second))
+
+    assert trail.why("OrderShipped").leading.sentence.startswith(f"run {second} stopped")
+
+
+def test_what_a_child_s_child_waits_for_is_asked_for_too() -> None:
+    step = OpenStep(step="pack#1", name="pack", since=0)
+    begun = ChildStarted(step="pack#1", child="pack/order:5/1", workflow="pack", open=Open(steps=(step,)))
+    trail = with_child_of_customer((begun, "onboard/customer:7/1"))
+    below = Trail(trail.topology, case="order:5")
+    below.say(Started(workflow="pack"), run="pack/order:5/1")
+    below.say(Incident(error="KeyError", text="'box'"), run="pack/order:5/1")
+    trail.others["order:5"] = below.facts
+
+    assert trail.why("OrderShipped").leading.command == "partita retry order:5"
+
+
+def test_of_two_children_the_one_that_stopped_leads() -> None:
+    trail = situations.with_stopped_child()
+    sleep = OpenStep(step="sleep#1", name="sleep", since=trail.now, due=trail.now + 60 * US)
+    pack = OpenStep(step="pack#1", name="pack", since=trail.now)
+    trail.say(Waiting(open=Open(steps=(pack,), sleeps=(sleep,), wakes=trail.now + 60 * US)), run=RUN)
+
+    assert trail.why("OrderShipped").leading.leaf == "run_failed_at"
+
+
+def test_a_call_into_another_case_that_is_held_there_leads_to_it() -> None:
+    trail = situations.run_started()
+    trail.publish("ChargeCard", run=RUN, step="ChargeCard#1", case="order:5", also=("order:5",))
+    open_call = OpenStep(step="ChargeCard#1", name="ChargeCard", since=trail.now)
+    trail.say(Waiting(open=Open(steps=(open_call,))), run=RUN)
+    sent = trail.facts[-2]
+    there = Trail(trail.topology, case="order:5")
+    there.facts.append(sent)
+    assert isinstance(sent.body, Published)
+    there.say(Dead(message=sent.body.id, group="billing", type="ChargeCard", case="order:5", attempts=3, held=True))
+    trail.others["order:5"] = there.facts
+
+    leading = trail.why("OrderShipped").leading
+    assert (leading.leaf, leading.command) == ("call_held", f"partita dead redrive {sent.body.id}/billing")
 
 
 # Sentences say whom, when and how often.

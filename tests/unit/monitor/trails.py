@@ -47,6 +47,8 @@ class Trail:
         self.now = START
         self.groups: list[GroupRow] = []
         self.engine_running = True
+        self.others: dict[str, list[Fact]] = {}
+        """The facts of other cases that stand in the same store."""
         self._run_n: dict[str, int] = {}
         self._sent = 0
 
@@ -181,6 +183,7 @@ class Trail:
             engine_running=self.engine_running,
             now=self.now + seconds(after_s),
             past=past,
+            list_facts=lambda case: self.others.get(case, ()),
         )
 
     def when(self, index: int) -> int:
