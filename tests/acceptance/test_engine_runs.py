@@ -29,6 +29,7 @@ from partita.store.facts import (
     Discarded,
     DuplicateStart,
     Handled,
+    Incident,
     NoRun,
     Retrying,
     Returned,
@@ -603,3 +604,33 @@ async def test_a_call_that_nobody_handles_is_stuck(store: Path) -> None:
         await client.settle()
         listed, _more = client.look.list_cases(stuck=True)
         assert [line.case for line in listed] == [CASE]
+
+
+async def test_a_run_that_stopped_behind_a_receive_does_not_wait_for_what_it_was_given(store: Path) -> None:
+    bug = [True]
+
+    @workflow(starts_on=Placed)
+    async def hasty(order: Placed) -> str:
+        async with asyncio.TaskGroup() as group:
+            other = group.create_task(receive(Shipped))
+            paid = await receive(Paid)
+            if bug:
+                raise KeyError("receipt")
+            await other
+        return str(paid.pence)
+
+    app = App("shop", services=[paying(Attempts(0))], workflows=[hasty])
+    async with app.run(store) as client:
+        run = await client.start(hasty, Placed())
+        await client.emit(Paid(pence=5))
+        await until_said(client, Incident)
+        stopped, listed = client.look.line(CASE), client.look.show(CASE)
+        assert (stopped.verdict, stopped.waiting_for) == ("failed", ("Shipped",))
+        assert "Paid" not in {one.name for one in stopped.next}
+        assert [item.name for item in listed.open if item.kind == "wait"] == ["Shipped"]
+
+        await client.emit(Shipped())
+        await until(lambda: client.look.where(CASE).waiting_for == (), "what came for the stopped run is not awaited")
+        bug.clear()
+        await ask(client, "retry", case=CASE)
+        assert await run.result(timeout="5s") == "5"

@@ -283,7 +283,7 @@ def _run_items(state: CaseState) -> Iterator[OpenItem]:
         )
         if run.open is None:
             continue
-        for wait in run.open.waits:
+        for wait in run.awaited:
             yield _run_item("wait", " or ".join(wait.types), run_id, wait.since, wait.until)
         for step in run.open.steps:
             yield _run_item("step", step.name, run_id, step.since, None)

@@ -126,6 +126,8 @@ def apply(state: CaseState, fact: Fact, chart: Chart) -> None:
             run.open = opened
             if run.children:
                 run.children = {one.step: run.children[one.step] for one in opened.steps if one.step in run.children}
+            if run.given:
+                run.given = ()
 
 
 def _move(state: CaseState, run: RunState, fact: Fact) -> None:
@@ -267,6 +269,11 @@ def _started(state: CaseState, fact: Fact, body: facts.Started, chart: Chart) ->
 
 def _received(state: CaseState, fact: Fact, body: facts.Received, chart: Chart) -> None:
     state.owed.pop(owed_key(body.message, body.group), None)
+    run = state.runs.get(fact.run or "")
+    if run is not None and run.open is not None and run.open.waits:
+        same_turn = run.status == "stopped" or run.given_at == fact.at
+        run.given = (*run.given, body.type) if same_turn else (body.type,)
+        run.given_at = fact.at
 
 
 def _stepped(state: CaseState, fact: Fact, body: facts.Stepped, chart: Chart) -> None:
@@ -305,12 +312,14 @@ def _incident(state: CaseState, fact: Fact, body: facts.Incident, chart: Chart) 
     run = state.runs.get(fact.run or "")
     if run is not None:
         run.status, run.stopped_at, run.failed_step = "stopped", fact.at, body.step
+        if run.given and run.given_at != fact.at:  # What an earlier turn was handed, that turn has dealt with.
+            run.given = ()
 
 
 def _resumed(state: CaseState, fact: Fact, body: facts.Retried, chart: Chart) -> None:
     run = state.runs.get(fact.run or "")
     if run is not None:
-        run.status, run.stopped_at, run.failed_step = "open", 0, None
+        run.status, run.stopped_at, run.failed_step, run.given = "open", 0, None, ()
 
 
 # What the operator and the engine do.

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from partita.messages.message import Ends
-from partita.store.facts import Open
+from partita.store.body import Open, OpenWait
 
 Stage = Literal["open", "delayed", "retrying", "dead", "held"]
 RunStatus = Literal["open", "stopped"]
@@ -60,6 +60,23 @@ class RunState(msgspec.Struct, array_like=True):
     failed_step: str | None = None
     children: dict[str, str] = {}
     """The child runs that it waits for, by step."""
+    given: tuple[str, ...] = ()
+    """Types of what it was handed in its last turn, where that was discarded, and since it stopped."""
+    given_at: int = 0
+
+    @property
+    def awaited(self) -> tuple[OpenWait, ...]:
+        """The waits that nothing has ended: what came for a stopped run stands in its history for a retry."""
+        if self.open is None or not self.given or self.status != "stopped":
+            return self.open.waits if self.open is not None else ()
+        left, waits = list(self.given), list[OpenWait]()
+        for wait in self.open.waits:
+            came = next((name for name in left if name in wait.types), None)
+            if came is None:
+                waits.append(wait)
+            else:
+                left.remove(came)
+        return tuple(waits)
 
 
 class CaseWait(msgspec.Struct, array_like=True):

@@ -273,7 +273,7 @@ def step_name(step: str) -> str:
 def open_waits(state: CaseState) -> Iterator[OpenWaitFor]:
     """Every open wait of a case: of its runs, then of its handlers' answers."""
     for run_id, run in state.runs.items():
-        for wait in run.open.waits if run.open else ():
+        for wait in run.awaited:
             yield OpenWaitFor(wait.types, wait.since, wait.until, None, run_id)
     for said in state.waits:
         yield OpenWaitFor(said.types, said.since, said.until, said.who, None)
@@ -306,7 +306,7 @@ def _can_come(wait: OpenWaitFor, state: CaseState, chart: Chart) -> bool:
 def _can_move(run_id: str, run: RunState, state: CaseState, chart: Chart) -> bool:
     """Whether something can move a run, other than a message that comes neither from outside nor from anything open."""
     opened = run.open
-    if opened is None or opened.steps or opened.sleeps or not opened.waits:
+    if opened is None or opened.steps or opened.sleeps or not opened.waits or run.awaited != opened.waits:
         return True
     if any(owed.run == run_id for owed in state.owed.values()):
         return True

@@ -487,6 +487,32 @@ def test_an_incident_stops_a_run_where_it_is_until_it_is_retried() -> None:
     assert resumed == replace(said(stopped, at=2_000), runs={RUN: RunState("fulfil", 10, n=5, open=OPEN, moved=2_000)})
 
 
+AWAITING = Open(waits=(AWAITED,))
+CAME = Received(message="m2", type=AWAITED.types[0], group="workflow:fulfil", case=CASE)
+
+
+@pytest.mark.parametrize(("received_at", "awaited"), [(1_000, ()), (999, (AWAITED,))], ids=["same", "an earlier"])
+def test_a_stopped_run_does_not_wait_for_what_the_turn_that_stopped_it_was_handed(
+    received_at: int, awaited: tuple[OpenWait, ...]
+) -> None:
+    """What an earlier turn was handed and did not take, as one whose predicate refuses it, ended no wait."""
+    handed = in_run(running(AWAITING), CAME, at=received_at)
+    assert handed.runs[RUN].awaited == (AWAITED,), "until it stops, the turn itself says what it waits for"
+
+    stopped = in_run(handed, Incident(error="KeyError", text=""), at=1_000)
+    assert stopped.runs[RUN].awaited == awaited
+    assert in_run(stopped, Retried(), at=2_000).runs[RUN].awaited == (AWAITED,), "until its next turn says otherwise"
+
+
+def test_what_comes_for_a_stopped_run_ends_one_wait_for_it() -> None:
+    opened = Open(waits=(AWAITED, replace(AWAITED, step="receive#2")))
+    stopped = in_run(running(opened), Incident(error="KeyError", text=""))
+
+    handed = in_run(stopped, CAME, at=2_000)
+    assert handed.runs[RUN].awaited == opened.waits[1:]
+    assert in_run(handed, CAME, at=3_000).runs[RUN].awaited == ()
+
+
 # Requests, and what holds of every fact.
 
 
