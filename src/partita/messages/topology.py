@@ -84,6 +84,10 @@ class WorkflowEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     code: str = ""
     """Fingerprint of its source, or the version it names."""
     starts_on: str | None = None
+    takes: str | None = None
+    """What a run is given, where that is a message and its publication starts none: by hand, or by a parent."""
+    children: tuple[str, ...] = ()
+    """Workflows that its runs may start."""
     receives: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()

@@ -9,11 +9,13 @@ from typing import Literal
 import msgspec
 
 from partita.messages.message import Ends
-from partita.messages.topology import Topology, WorkflowEntry
+from partita.messages.topology import Topology
 from partita.monitor.chart import chart_of
 
+BY_HAND = "by hand"
+"""Who starts a workflow that neither a message nor another workflow starts."""
 NodeKind = Literal["event", "command", "handler", "reaction", "workflow", "party"]
-EdgeKind = Literal["handles", "emits", "starts", "receives", "calls", "publishes", "undoes", "sends", "waits"]
+EdgeKind = Literal["handles", "emits", "starts", "feeds", "receives", "calls", "publishes", "undoes", "sends", "waits"]
 
 
 class FlowNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,7 +32,7 @@ class FlowNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FlowEdge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One declared move, from node to node."""
+    """One declared move, from node to node. What feeds a workflow is given to a run that something else starts."""
 
     source: str
     target: str
@@ -52,7 +54,9 @@ def declared(topology: Topology) -> Flow:
     nodes = {node.id: node for node in (*_message_nodes(topology), *_actor_nodes(topology), *_party_nodes(topology))}
     for edge in edges:
         for name in (edge.source, edge.target):
-            if name not in nodes:  # A type that is sent, and that no message in the topology describes.
+            if name.startswith("workflow ") and name not in nodes:  # A child that the app has left out.
+                nodes[name] = FlowNode(id=name, kind="workflow", label=name.removeprefix("workflow "))
+            elif name not in nodes:  # A type that is sent, and that no message in the topology describes.
                 nodes[name] = FlowNode(id=name, kind="event", label=name)
     used = {name for edge in edges for name in (edge.source, edge.target)}
     return Flow(app=topology.app, nodes=tuple(node for node in nodes.values() if node.id in used), edges=edges)
@@ -128,10 +132,11 @@ def _actor_nodes(topology: Topology) -> Iterator[FlowNode]:
                     observer=edge.observer,
                 )
     for workflow in topology.workflows:
-        yield FlowNode(id=_workflow(workflow), kind="workflow", label=workflow.name, group=workflow.group)
+        yield FlowNode(id=_workflow(workflow.name), kind="workflow", label=workflow.name, group=workflow.group)
 
 
 def _party_nodes(topology: Topology) -> Iterator[FlowNode]:
+    yield FlowNode(id=_party(BY_HAND), kind="party", label=BY_HAND)
     for message in topology.messages:
         if message.external:
             yield FlowNode(id=_party(message.external), kind="party", label=message.external)
@@ -153,10 +158,17 @@ def _handler_edges(topology: Topology) -> Iterator[FlowEdge]:
 
 
 def _workflow_edges(topology: Topology) -> Iterator[FlowEdge]:
+    children = {name for workflow in topology.workflows for name in workflow.children}
     for workflow in topology.workflows:
-        actor = _workflow(workflow)
+        actor = _workflow(workflow.name)
         if workflow.starts_on is not None:
             yield FlowEdge(source=workflow.starts_on, target=actor, kind="starts", within_us=workflow.within_us)
+        elif workflow.name not in children:
+            yield FlowEdge(source=_party(BY_HAND), target=actor, kind="starts", within_us=workflow.within_us)
+        if workflow.takes is not None:
+            yield FlowEdge(source=workflow.takes, target=actor, kind="feeds", within_us=workflow.within_us)
+        for name in workflow.children:
+            yield FlowEdge(source=actor, target=_workflow(name), kind="starts")
         for name in workflow.receives:
             yield FlowEdge(source=name, target=actor, kind="receives")
         for name in workflow.calls:
@@ -177,8 +189,8 @@ def _actor(group: str, handler: str) -> str:
     return f"{group}/{handler}"
 
 
-def _workflow(workflow: WorkflowEntry) -> str:
-    return f"workflow {workflow.name}"
+def _workflow(name: str) -> str:
+    return f"workflow {name}"
 
 
 def _party(name: str) -> str:

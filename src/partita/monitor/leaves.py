@@ -189,7 +189,7 @@ class Asking:
     def start(self, workflow: str) -> str:
         """The command that starts a workflow for the case by hand; fields that it needs are left to be filled in."""
         known = self.chart.workflows.get(workflow)
-        message = self.topology.message_by_name.get(known.starts_on or "") if known is not None else None
+        message = self.topology.message_by_name.get(known.starts_on or known.takes or "") if known is not None else None
         if message is None or message.case_field is None or message.case_type != case_type_of(self.case):
             return f"partita start {workflow} '{{...}}'"
         key = msgspec.json.encode(self.case.partition(":")[2]).decode()

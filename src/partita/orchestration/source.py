@@ -32,12 +32,13 @@ Classes = tuple[type[Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Message classes, in the order they are met."""
+    """Message classes, and names of workflows that are started as children, in the order they are met."""
 
     receives: Classes = ()
     calls: Classes = ()
     undoes: Classes = ()
     publishes: Classes = ()
+    children: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class _Found:
     calls: list[type[Any]] = field(default_factory=list[type[Any]])
     undoes: list[type[Any]] = field(default_factory=list[type[Any]])
     publishes: list[type[Any]] = field(default_factory=list[type[Any]])
+    children: list[str] = field(default_factory=list[str])
 
 
 def read_source(fn: Callable[..., Any], name: str, declared: Classes | None) -> Reading:
@@ -94,8 +96,17 @@ def read_source(fn: Callable[..., Any], name: str, declared: Classes | None) -> 
     for function in functions:
         _Reader(function, found, name, strict=declared is None).visit(function.tree)
     receives = found.receives if declared is None else declared
-    unique = (tuple(dict.fromkeys(some)) for some in (receives, found.calls, found.undoes, found.publishes))
-    return Reading(*unique)
+    messages = (receives, found.calls, found.undoes, found.publishes)
+    received, called, undone, published = (tuple(dict.fromkeys(some)) for some in messages)
+    return Reading(received, called, undone, published, _own_children(fn, name) if found.children else ())
+
+
+def _own_children(fn: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """The workflows that one starts itself: what a child starts is no child of its parent."""
+    found = _Found()
+    for function in walk_functions(fn, into_children=False):
+        _Reader(function, found, name, strict=False).visit(function.tree)
+    return tuple(dict.fromkeys(found.children))
 
 
 def fingerprint(fn: Callable[..., Any]) -> str:
@@ -110,7 +121,7 @@ def fingerprint(fn: Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
-def walk_functions(fn: Callable[..., Any]) -> Iterator[ReadFunction]:
+def walk_functions(fn: Callable[..., Any], *, into_children: bool = True) -> Iterator[ReadFunction]:
     """A function, then the users' plain functions that it names, then theirs. Raises OSError without a source."""
     waiting: list[Any] = [fn]
     seen: set[types.CodeType] = set()
@@ -126,7 +137,7 @@ def walk_functions(fn: Callable[..., Any]) -> Iterator[ReadFunction]:
                 raise
             continue  # a helper that was made at run time
         yield read
-        waiting += _named_functions(read)
+        waiting += _named_functions(read, into_children=into_children)
 
 
 def read_function(fn: types.FunctionType) -> ReadFunction:
@@ -177,12 +188,21 @@ class _Reader(ast.NodeVisitor):
             self._found.publishes += self._messages(first, Event)
         elif is_act(called, "receive"):
             self._found.receives += self._awaited(first, node)
+        elif is_act(called, "child"):
+            self._found.children += self._workflows(first)
         elif isinstance(node.func, ast.Name) and node.func.id in self._undos:
             self._found.undoes += self._messages(first, Command)
         for keyword in node.keywords:
             if keyword.arg == "undo" and is_act(called, "call"):
                 self._found.undoes += self._messages(keyword.value, Command)
         self.generic_visit(node)
+
+    def _workflows(self, node: ast.expr | None) -> list[str]:
+        """The names of the workflows that an expression may stand for."""
+        if isinstance(node, ast.IfExp):
+            return [*self._workflows(node.body), *self._workflows(node.orelse)]
+        found = UNKNOWN if node is None else self._function.look_up(node)
+        return [found.name] if str(type(found).__module__).startswith(_ACTS) and hasattr(found, "fn") else []
 
     def _messages(self, node: ast.expr | None, kind: type[Any]) -> list[type[Any]]:
         """The classes of the messages that an expression may make: built in place, chosen, or named before."""
@@ -254,11 +274,12 @@ def _flatten(value: Any) -> list[type[Any]] | None:
     return [value] if is_message_class(value) else None
 
 
-def _named_functions(function: ReadFunction) -> Iterator[types.FunctionType]:
+def _named_functions(function: ReadFunction, *, into_children: bool) -> Iterator[types.FunctionType]:
     """The users' functions that a function names, but for those it hands to `step`."""
     apart: set[int] = set()
     for node in ast.walk(function.node):
-        if isinstance(node, ast.Call) and makes_step(function, node):
+        starts = isinstance(node, ast.Call) and not into_children and is_act(function.look_up(node.func), "child")
+        if isinstance(node, ast.Call) and (starts or makes_step(function, node)):
             apart |= {id(inner) for argument in node.args for inner in ast.walk(argument)}
         elif isinstance(node, ast.Name | ast.Attribute) and id(node) not in apart:
             found = function.look_up(node)

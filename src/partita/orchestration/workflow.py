@@ -102,6 +102,11 @@ class Workflow(Generic[A_contra, R_co]):
         """Event types that its source publishes."""
         return _names(self.reading.publishes)
 
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Workflows that its source starts as children."""
+        return self.reading.children
+
     @cached_property
     def messages(self) -> tuple[type[Any], ...]:
         """Every message class that it is known to deal with."""

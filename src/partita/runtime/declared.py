@@ -197,6 +197,8 @@ def _workflow_entry(workflow: AnyWorkflow) -> WorkflowEntry:
         group=workflow.group,
         code=workflow.code,
         starts_on=workflow.starts_on,
+        takes=describe(workflow.takes).name if not workflow.starts_on and is_message_class(workflow.takes) else None,
+        children=workflow.children,
         receives=workflow.receives,
         calls=workflow.calls,
         publishes=workflow.publishes,

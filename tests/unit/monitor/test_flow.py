@@ -3,8 +3,9 @@
 import re
 
 import msgspec
+from msgspec.structs import replace
 
-from partita.messages.topology import Topology
+from partita.messages.topology import Topology, WorkflowEntry
 from partita.monitor.flow import Flow, declared, to_json, to_mermaid, to_text
 from tests.unit.monitor.shop_topology import choreography, edge, groups, hybrid, orchestration
 
@@ -39,7 +40,7 @@ def test_who_stands_outside_sends_what_comes_from_outside() -> None:
 
 
 def test_every_edge_joins_two_nodes_and_every_node_has_an_edge() -> None:
-    for topology in (choreography(), orchestration(), hybrid()):
+    for topology in (choreography(), orchestration(), hybrid(), by_hand()):
         flow = declared(topology)
         joined = {name for one in flow.edges for name in (one.source, one.target)}
         assert joined == {node.id for node in flow.nodes}
@@ -69,7 +70,7 @@ def test_a_mermaid_line_is_a_node_an_edge_or_a_class() -> None:
     node = r'    n\d+(\(\["[^"]*"\]\)|\["[^"]*"\]|\{\{"[^"]*"\}\}|\[\["[^"]*"\]\]|>"[^"]*"\])'
     arrow = r'    n\d+ (-->|-\.->)(\|"[a-z]+"\|)? n\d+'
     style = r"    (class n\d+ [a-z]+|classDef [a-z]+ \S+)"
-    for topology in (choreography(), orchestration(), hybrid()):
+    for topology in (choreography(), orchestration(), hybrid(), by_hand()):
         head, *lines = to_mermaid(declared(topology)).splitlines()
         assert head == "flowchart LR"
         assert [one for one in lines if not re.fullmatch(f"{node}|{arrow}|{style}", one)] == []
@@ -87,3 +88,22 @@ def test_a_label_cannot_break_out_of_its_quotes() -> None:
 
 def test_text_says_one_move_a_line() -> None:
     assert "OrderPlaced starts fulfil\n" in to_text(declared(orchestration()))
+
+
+def by_hand() -> Topology:
+    """A workflow that somebody starts, and one that it has as a child."""
+    workflows = (
+        WorkflowEntry(name="renew", group="workflow:renew", children=("check", "visit")),
+        WorkflowEntry(name="check", group="workflow:check", takes="OrderPlaced"),
+    )
+    return replace(orchestration(), workflows=workflows)
+
+
+def test_a_workflow_that_no_message_starts_is_drawn_with_who_starts_it_and_what_it_takes() -> None:
+    found = moves(declared(by_hand()))
+
+    assert ("party by hand", "starts", "workflow renew") in found
+    assert ("workflow renew", "starts", "workflow check") in found
+    assert ("OrderPlaced", "feeds", "workflow check") in found
+    assert ("party by hand", "starts", "workflow check") not in found
+    assert "by hand starts renew\nrenew starts check\nrenew starts visit\n" in to_text(declared(by_hand()))

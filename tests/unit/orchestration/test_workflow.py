@@ -7,7 +7,7 @@ import pytest
 
 from partita.errors import Abort, DefinitionError
 from partita.orchestration import acts
-from partita.orchestration.acts import call, publish, receive
+from partita.orchestration.acts import call, child, publish, receive
 from partita.orchestration.saga import saga
 from partita.orchestration.step import step
 from partita.orchestration.workflow import Workflow, workflow
@@ -86,6 +86,28 @@ def test_what_is_handed_to_a_step_is_no_code_of_the_workflow() -> None:
         await step(name="x")(inside)(order)
 
     assert flow.receives == ()
+
+
+def test_its_source_says_whom_it_starts_as_children() -> None:
+    @workflow
+    async def grandchild(order: OrderPlaced) -> None:
+        await receive(Reserved)
+
+    @workflow(name="first-child")
+    async def first(order: OrderPlaced) -> None:
+        await child(grandchild, order)
+
+    async def elsewhere(order: OrderPlaced) -> None:
+        await child(fulfil, order)
+
+    @workflow(starts_on=OrderPlaced)
+    async def flow(order: OrderPlaced) -> None:
+        await child(first if order.total else fulfil, order)
+        await elsewhere(order)
+
+    assert flow.children == ("first-child", "fulfil")
+    assert first.children == ("grandchild",)
+    assert fulfil.children == ()
 
 
 def test_a_helper_in_a_closure_is_read_too() -> None:

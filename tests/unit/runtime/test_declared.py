@@ -15,6 +15,7 @@ from partita import (
     Transaction,
     Wiring,
     call,
+    child,
     noop,
     receive,
     saga,
@@ -211,6 +212,19 @@ def test_a_command_that_a_workflow_sends_or_undoes_does_not_come_from_outside() 
     external = {message.name: message.external for message in app.declared.topology.messages}
 
     assert (external["Pay"], external["Refund"]) == (None, None)
+
+
+def test_a_workflow_that_no_message_starts_says_what_it_takes() -> None:
+    @workflow
+    async def by_hand(order: Placed) -> None:
+        await child(fulfil, order)
+
+    @workflow
+    async def plainly(order: str) -> None: ...
+
+    entries = App("shop", services=[billing()], workflows=[by_hand, plainly, fulfil]).declared.topology.workflows
+    assert [entry.takes for entry in entries] == ["Placed", None, None]
+    assert [entry.children for entry in entries] == [("fulfil",), (), ()]
 
 
 def test_a_workflows_group_owes_what_starts_it_and_what_it_receives() -> None:
