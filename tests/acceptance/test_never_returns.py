@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.shell import DEADLINE_S, Dev, Done, Shell
+from tests.acceptance.shell import APP, DEADLINE_S, Dev, Done, Shell
 
 LOOPING = """
 import asyncio, threading, time
@@ -207,3 +207,39 @@ def test_a_handler_that_holds_the_writer_ends_the_process_with_its_name_and_stac
     assert "writer.dead unit=handling writing Asked" in told.err
     assert "in for_ever" in told.err
     assert shell.run("where", "loop:1", "--json", code=None).json["case"] == "loop:1", "nothing acknowledged is lost"
+
+
+@pytest.mark.parametrize(
+    ("how", "who", "setting"),
+    [
+        ("async handler", "the handler of Asked in loops", "limits.turn_dead_s"),
+        ("writer", "the handler of Asked in writing", "limits.writer_dead_s"),
+    ],
+)
+def test_a_command_that_dies_of_a_handler_says_what_was_accepted_and_under_which_key(
+    shell: Shell, how: str, who: str, setting: str
+) -> None:
+    done = shell.run("emit", "Asked", ASKED % how, "--app", APP, "--run", "--json", code=70)
+    error = json.loads(done.err.splitlines()[-1])["error"]
+
+    assert (done.out, error["kind"], error["exit"]) == ("", "failure", 70)
+    assert error["what"].startswith(f"{who} held the process for ")
+    assert f"Asked for loop:1 was accepted before, under the key {error['key']}" in error["what"]
+    assert setting in error["remedy"]
+    assert f"partita dev {APP}" in error["remedy"]
+    assert "stacks=" not in done.err
+    again = shell.run("emit", "Asked", ASKED % how, "--key", error["key"])
+    assert "queued" in again.out
+    story = shell.run("show", "loop:1", "--json", code=None).json["story"]
+    assert [line["what"] for line in story].count("published") == 1, "sent again under its key, it is no second one"
+
+
+def test_a_command_that_dies_of_a_run_says_how_it_is_retried_and_shows_stacks_to_who_asks(shell: Shell) -> None:
+    shell.env["PARTITA_DEBUG"] = "1"
+    done = shell.run("emit", "Asked", ASKED % "one call", "--app", APP, "--run", code=70)
+
+    what, remedy = done.err.splitlines()[-2:]
+    assert what.startswith("error: run loop/loop:1/1 held the process for ")
+    assert remedy == f"The run is stopped. Mend its code, then: partita retry loop:1 --app {APP} --run"
+    assert "in in_one_call" in done.err
+    shell.verdict("loop:1", "failed")

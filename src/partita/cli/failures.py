@@ -53,7 +53,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     remedy: str = ""
     key: str | None = None
-    """Of unknown: the key to send it again with."""
+    """Of unknown: the key to send it again with. Of a failure: the key under which the request was accepted before."""
 
 
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (

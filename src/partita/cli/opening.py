@@ -13,8 +13,10 @@ from pathlib import Path
 import msgspec
 
 from partita.cli.failures import Usage
+from partita.cli.held import LastWord
 from partita.cli.options import Looking, Sending, check_name
 from partita.cli.suggesting import Mends, as_typed, say_flags
+from partita.dying import last_word
 from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, suggest
 from partita.messages.topology import Topology
 from partita.monitor.cases import Where
@@ -121,7 +123,7 @@ async def send(access: Access, request: Request, options: Sending) -> Outcome:
     Raises what the reply stands for: Rejected, Unknown, CallFailed.
     """
     if not access.running and options.run:
-        return await _run(access, request, access.app or load(options.settings()))
+        return await _run(access, request, access.app or load(options.settings()), options)
     reply = checked_reply(await _ask(access, request), request)
     if reply.queued:
         before = "it was asked before; " if reply.note.startswith("queued before") else ""
@@ -131,16 +133,18 @@ async def send(access: Access, request: Request, options: Sending) -> Outcome:
     return Outcome(reply)
 
 
-async def _run(access: Access, request: Request, app: Runnable) -> Outcome:
+async def _run(access: Access, request: Request, app: Runnable, options: Looking) -> Outcome:
     """Run the app here until it is idle: first what it owes, this request too where it was left before."""
     was_left = access.path.is_file() and any(_is_same(left, request) for left in access.look.list_requests())
+    last = LastWord(request, access.path, mends_of(access, options), as_json=options.json)
     access.close()
-    with naming_store(access.path):
+    with naming_store(access.path), last_word(last.say):
         async with app.run(access.path) as client:
             if was_left:
                 reply = Reply(status="accepted", key=request.key, case=request.case, note="as it was asked before")
             else:
                 reply = await client.ask(request)
+            last.reply = reply
             await client.settle(horizon=IDLE)
     reply = checked_reply(reply, request)
     case = reply.case or request.case

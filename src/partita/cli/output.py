@@ -63,7 +63,7 @@ def print_failure(failure: Failure, *, as_json: bool) -> None:
     lines: list[Line] = [(Span("error: ", "bad"), Span(clean(failure.what, keep_lines=True)))]
     if failure.remedy:
         lines.append((Span(clean(failure.remedy, keep_lines=True)),))
-    if failure.key is not None:
+    if failure.kind == "unknown" and failure.key is not None:
         lines.append((Span(f"Send it again with the same key: --key {failure.key}"),))
     print_lines(lines, to=sys.stderr)
 

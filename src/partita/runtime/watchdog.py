@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import faulthandler
-import os
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Set
 
+from partita.dying import Held, die, log_stacks
 from partita.limits import LIMITS
 from partita.orchestration.pulse import Pulse, TurnOverdue
 from partita.telemetry import Log
 
-EXIT_DEAD = 70
 _IDLE_TICKS = 20
 _NET_S = 1.0
 """How often the loop is asked whether it still turns, while nothing else is to be watched."""
@@ -47,6 +44,8 @@ class LoopDog:
         self._stirred = threading.Event()
         self._ended = threading.Event()
         self._answered = True
+        self._interrupted = -1
+        """The turn that was told last to stop."""
         self._thread = threading.Thread(target=self._watch, name="partita-loop-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +120,9 @@ class LoopDog:
                 return
             run, at = pulse.run, self._at()
             _raise_in(self._watched, TurnOverdue)
-        log.error("turn.interrupted", run=run, limit="limits.turn_interrupt_s", at=at)
+        if beats != self._interrupted:  # it may be told many times before it listens
+            self._interrupted = beats
+            log.error("turn.interrupted", run=run, limit="limits.turn_interrupt_s", at=at)
 
     def _call_off(self) -> None:
         call_off(self._watched)
@@ -142,15 +143,14 @@ class LoopDog:
 
     def _die(self, who: str, held_s: float, *, run: str = "") -> None:
         stopped = self._stop_run(run) if run else None
-        with tempfile.TemporaryFile("w+") as stacks:
-            faulthandler.dump_traceback(stacks, all_threads=True)
-            stacks.seek(0)
-            log.error("loop.dead", who=who, held_s=round(held_s, 1), stacks="\n" + stacks.read())
+        log_stacks(log, "loop.dead", who=who, held_s=round(held_s, 1))
         for _ in range(30):
             if stopped is None or stopped():
                 break
             self._ended.wait(_LAST_WORD_S / 30)
-        os._exit(EXIT_DEAD)
+        group, _, message = who.rpartition(" ")
+        said = who if run else f"the handler of {message} in {group}"
+        die(Held(said, held_s, "limits.turn_dead_s", run=run))
 
 
 class _CalledOff(BaseException):

@@ -6,18 +6,15 @@ process because a thread that computes cannot be stopped, and everybody else's w
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import tempfile
 import threading
 from collections.abc import Callable
 
 from partita.clock import Clock
+from partita.dying import Held, die, log_stacks
 from partita.errors import StoreError
 from partita.limits import Limits
 from partita.telemetry import Log
 
-EXIT_DEAD = 70
 TICKS_TO_INTERRUPT = 10
 IDLE_TICKS = 20
 
@@ -115,8 +112,12 @@ class Watchdog:
             self._die(held_s)
 
     def _die(self, held_s: float) -> None:
-        with tempfile.TemporaryFile("w+") as stacks:
-            faulthandler.dump_traceback(stacks, all_threads=True)
-            stacks.seek(0)
-            log.error("writer.dead", unit=self._watch.label, held_s=round(held_s, 1), stacks="\n" + stacks.read())
-        os._exit(EXIT_DEAD)
+        label = self._watch.label
+        log_stacks(log, "writer.dead", unit=label, held_s=round(held_s, 1))
+        die(Held(_whose(label), held_s, "limits.writer_dead_s"))
+
+
+def _whose(label: str) -> str:
+    """Whose work it is, as a person says it."""
+    words = label.split()
+    return f"the handler of {words[2]} in {words[1]}" if words[:1] == ["handling"] and len(words) > 2 else label
