@@ -15,6 +15,7 @@ from partita.testing.covered import Covered
 from partita.testing.shrink import shrink
 from partita.testing.simulation import Report, simulate
 
+SEEDS = 200
 CHUNK = 25
 AHEAD = 8
 """Chunks in hand for each worker: nothing is held of those that are done but their sum."""
@@ -62,13 +63,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="partita.testing.simulate", description="Simulate the whole system, by seed.")
     parser.add_argument("--seed", type=int, help="one seed: its trace alone")
     parser.add_argument("--shrink", action="store_true", help="with --seed: the least of it that still fails")
-    parser.add_argument("--seeds", type=int, default=200, help="how many (200)")
-    parser.add_argument("--first", type=int, default=1, help="the first of them (1)")
-    parser.add_argument("--workers", type=int, default=cpu_count() or 1, help="how many processes")
+    parser.add_argument("--seeds", type=at_least_one, help=f"how many ({SEEDS})")
+    parser.add_argument("--first", type=int, help="the first of them (1)")
+    parser.add_argument("--workers", type=at_least_one, help="how many processes")
     asked = parser.parse_args()
-    if asked.seed is not None:
-        return _shrink(asked.seed) if asked.shrink else _show(simulate(asked.seed, trace=True))
-    return _run_many(asked.first, asked.seeds, asked.workers)
+    if asked.seed is None:
+        if asked.shrink:
+            parser.error("--shrink takes one seed: name it with --seed (make simulate SEED=... ARGS=--shrink)")
+        first = 1 if asked.first is None else asked.first
+        return _run_many(first, asked.seeds or SEEDS, asked.workers or cpu_count() or 1)
+    for name in ("seeds", "first", "workers"):
+        if getattr(asked, name) is not None:
+            parser.error(f"--seed is one seed, and --{name} is for many: leave one of them out")
+    return _shrink(asked.seed) if asked.shrink else _show(simulate(asked.seed, trace=True))
+
+
+def at_least_one(text: str) -> int:
+    """A count as it is typed. Nothing at all proves nothing: it is refused, lest it pass for a proof."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
 
 
 def _show(report: Report) -> int:

@@ -15,6 +15,7 @@ from time import perf_counter  # noqa: TID251 - it measures how long the table t
 
 from partita.testing.expected import EXPECTED, Expected
 from partita.testing.hire import FORMS, Form
+from partita.testing.simulate import at_least_one
 from partita.testing.stage import Stage
 from partita.testing.troubles import BRING
 
@@ -147,13 +148,15 @@ def _run_row(row: tuple[str, Form, range]) -> list[Told]:
 def main() -> int:
     """Print the table; 1 where the story was wrong."""
     parser = argparse.ArgumentParser(prog="partita.testing.truth", description="Does the story tell the truth?")
-    parser.add_argument("--seeds", type=int, default=100, help="how many (100)")
+    parser.add_argument("--seeds", type=at_least_one, default=100, help="how many (100)")
     parser.add_argument("--first", type=int, default=1, help="the first of them (1)")
-    parser.add_argument("--kind", action="append", help="only this kind of trouble")
+    parser.add_argument("--kind", choices=sorted(BRING), action="append", help="only this kind of trouble")
     parser.add_argument("--form", choices=FORMS, action="append", help="only this form")
-    parser.add_argument("--workers", type=int, default=cpu_count() or 1, help="how many processes")
+    parser.add_argument("--workers", type=at_least_one, default=cpu_count() or 1, help="how many processes")
     asked = parser.parse_args()
     rows = [row for row in EXPECTED if row[0] in (asked.kind or [row[0]]) and row[1] in (asked.form or [row[1]])]
+    if not rows:
+        parser.error("that kind of trouble does not come in that form: nothing would be asked")
     began = perf_counter()
     told = run_rows(rows, range(asked.first, asked.first + asked.seeds), workers=asked.workers)
     wrong = sum(bool(one.faults) for one in told)
