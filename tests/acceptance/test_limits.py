@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -17,6 +18,7 @@ from partita.runtime.requests import Request
 from partita.store.facts import Dead, Handled, Incident, Returned
 from tests.acceptance.engine import CASE, Attempts, Broken, Count, Noted, Paid, Placed, all_facts, ask, said, until_said
 from tests.acceptance.engine import until as wait_until
+from tests.acceptance.shell import APP, Shell
 
 AROUND = pytest.mark.parametrize("beyond", [-1, 0, 1], ids=["one below", "at it", "one beyond"])
 ONCE = Retry(attempts=1)
@@ -75,7 +77,7 @@ async def test_what_comes_in_over_its_limit_is_refused_and_nothing_is_written(
             return
         what, _, remedy = refused.partition("\n")
         assert str(size) in what + remedy
-        assert setting == "key_bytes_max" or remedy == f"Make it smaller, or raise limits.{setting}."
+        assert remedy == f"Make it smaller, or raise limits.{setting}."
         assert len([fact for fact in all_facts(client) if "Noted" in str(fact.body)]) == int(bool(reason))
         assert reason or len(all_facts(client)) == before
 
@@ -90,7 +92,7 @@ async def test_a_request_over_its_limit_is_rejected_at_the_socket(store: Path, b
 
     assert reply.status == ("accepted" if beyond <= 0 else "rejected")
     assert beyond <= 0 or (reply.why, reply.remedy) == (
-        "the request is over 1,000 bytes",
+        "the request has 1,001 bytes; the limit is 1,000",
         "Make it smaller, or raise limits.request_bytes_max.",
     )
 
@@ -329,3 +331,16 @@ async def test_a_sleep_that_is_too_far_off_is_an_incident(store: Path, far: str)
         incident = await until_said(client, Incident)
 
     assert "limits.timer_s_max" in incident.remedy
+
+
+def test_a_case_is_found_wherever_its_key_was_accepted(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    key = "k" * 250
+    shell.env["PARTITA_LIMITS_KEY_BYTES_MAX"] = "300"
+    shell.run("emit", "TripAsked", json.dumps({"trip_id": key, "seats": 2}), "--app", APP, "--run")
+    del shell.env["PARTITA_LIMITS_KEY_BYTES_MAX"]
+
+    assert shell.run("where", f"trip:{key}", "--json").json["case"] == f"trip:{key}"
+    assert shell.run("show", key, "--json").json["case"] == f"trip:{key}"
+    refused = shell.run("emit", "TripAsked", json.dumps({"trip_id": key, "seats": 2}), "--app", APP, code=65).err
+    assert " is 250; the limit is 200\nMake it smaller, or raise limits.key_bytes_max." in refused

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from partita.cli.causes import dead_letter_lines, dead_lines, group_lines
 from partita.cli.failures import Exit, Usage
 from partita.cli.opening import open_store, prepare, resolve, run_flags, send
-from partita.cli.options import LOOKING, SENDING, Looking, Sending, by_whom, check_name
+from partita.cli.options import LOOKING, SENDING, Looking, Sending, by_whom, check_name, check_text
 from partita.cli.output import print_json, print_lines
 from partita.cli.render import When
 from partita.cli.sending import Reason, tell
@@ -55,7 +55,7 @@ async def list_dead(*, case: OfCase = None, options: Looking = LOOKING) -> int:
 @dead.command(name="show")
 async def show_dead(name: DeadId, /, *, options: Looking = LOOKING) -> int:
     """One dead letter: its error, the traceback, and the message's body."""
-    check_name("the dead letter's id", name)
+    check_text("the dead letter's id", name)
     async with open_store(options) as access:
         found = access.look.get_dead(name)
         flags = run_flags(access, options)
@@ -103,7 +103,7 @@ async def _mend(op: Op, name: str | None, case: str | None, options: Sending, *,
     async with open_store(options) as access:
         prepare(access, options)
         if name is not None:
-            check_name("the dead letter's id", name)
+            check_text("the dead letter's id", name)
             found = access.look.get_dead(name)
             request = msgspec.structs.replace(request, message=found.message, group=found.group)
         else:

@@ -14,10 +14,10 @@ import msgspec
 
 from partita.cli.failures import Usage
 from partita.cli.held import LastWord
-from partita.cli.options import Looking, Sending, check_name
+from partita.cli.options import Looking, Sending, check_text
 from partita.cli.suggesting import Mends, as_typed, say_flags
 from partita.dying import last_word
-from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, suggest
+from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, shortened, suggest
 from partita.messages.topology import Topology
 from partita.monitor.cases import Where
 from partita.monitor.story import say_attempts, say_error
@@ -32,7 +32,7 @@ ANSWER_S = 30.0
 IDLE = "5s"
 """`--run` ends when nothing is due within this time."""
 NEAR_MAX = 1_000
-"""Among how many cases a near miss is looked for."""
+"""Among how many cases a near miss is looked for, and for a name of how many characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ def no_store(settings: Settings) -> Usage:
 
 def resolve(access: Access, name: str) -> str:
     """The case that a person means. Raises Usage for what can name none, Ambiguous, NotFound with the nearest name."""
-    check_name("a case's name", name)
+    check_text("a case's name", name)
     try:
         return access.look.resolve(name)
     except NotFound as error:
         listed, _ = access.look.list_cases(limit=NEAR_MAX)
         keys = {line.case.partition(":")[2]: line.case for line in listed}
-        near = suggest(name, [*(line.case for line in listed), *keys])
-        raise NotFound(error.why, near or error.remedy) from error
+        near = suggest(name, [*(line.case for line in listed), *keys]) if len(name) <= NEAR_MAX else ""
+        raise NotFound(shortened(error.why, NEAR_MAX), near or error.remedy) from error
 
 
 def load(settings: Settings) -> App:

@@ -90,20 +90,30 @@ ANSWERING, LOOKING, SENDING = Answering(), Looking(), Sending()
 
 
 def check_name(what: str, text: str) -> None:
-    """Refuse what can be no key, group or case: nothing, too much, or control characters."""
-    size = len(text.encode(errors="replace"))
-    limit = LIMITS.name_bytes_max
-    if not text or size > limit or holds_control(text):
-        wrong = "is empty" if not text else f"has {size} bytes" if size > limit else "holds control characters"
-        raise Usage(f"{what} {wrong}", f"It has 1 to {limit} bytes and no control characters.")
+    """Refuse what can be no key, type or group: nothing, control characters, or more than such a name may have."""
+    check_text(what, text)
+    size, limit = len(text.encode(errors="replace")), LIMITS.name_bytes_max
+    if size > limit:
+        raise Usage(
+            f"{what} has {size:,} bytes; the limit is {limit:,}", "Make it shorter, or raise limits.name_bytes_max."
+        )
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse what can name nothing. What is only looked for may be as long as it likes: its limit was its maker's."""
+    if not text or holds_control(text):
+        wrong = "holds control characters" if text else "is empty"
+        raise Usage(f"{what} {wrong}", "It has one character or more, and no control characters.")
 
 
 def read_json(text: str, *, what: str = "the message") -> bytes:
     """An argument that is JSON, `-` for what comes on standard input, or `@file`; checked. Raises Usage."""
     raw, source = _read(text, what)
     if len(raw) > LIMITS.payload_bytes_max:
+        # No more was read of it than tells that it is too much; an argument was there as a whole.
+        size = f"more than {LIMITS.payload_bytes_max:,}" if text == "-" or text.startswith("@") else f"{len(raw):,}"
         raise Usage(
-            f"{source} is over {LIMITS.payload_bytes_max:,} bytes",
+            f"{source} has {size} bytes; the limit is {LIMITS.payload_bytes_max:,}",
             "Make it smaller, or raise limits.payload_bytes_max.",
         )
     if not raw.strip():

@@ -15,13 +15,12 @@ from partita.cli.options import SENDING, Sending, by_whom, check_name, read_json
 from partita.cli.output import print_json, print_lines
 from partita.cli.render import When, where_lines
 from partita.clock import SystemClock
-from partita.errors import DefinitionError, Rejected, suggest
-from partita.messages.message import is_case
+from partita.errors import DefinitionError, MessageError, Rejected, suggest
 from partita.messages.topology import MessageEntry, Topology
 from partita.monitor.cases import Where
 from partita.retry import duration_us
 from partita.runtime.access import Access, open_access
-from partita.runtime.requests import Request
+from partita.runtime.requests import Request, check_named_case
 
 Json = Annotated[str, Parameter(name="JSON", allow_leading_hyphen=True, help="The message; - reads it, @file too.")]
 Reason = Annotated[str, Parameter(help="Why, for the story.", show_default=False)]
@@ -58,11 +57,13 @@ async def start(
     """Start a run of a workflow."""
     options.settings()  # the operator's limits are in force before anything is measured by them
     check_name("the workflow's name", workflow)
-    if case and not is_case(case):
-        raise Usage(f"--case {case!r} is no case", "Write it as type:key, as in order:12345.")
-    request = Request(
-        op="start", key=options.request_key(), workflow=workflow, case=case, by=by_whom(), data=Raw(read_json(message))
-    )
+    request = Request(op="start", key=options.request_key(), workflow=workflow, case=case, by=by_whom())
+    try:
+        check_named_case(request)
+    except (Rejected, MessageError) as error:
+        what, _, remedy = str(error).partition("\n")
+        raise Usage(f"--case {what}", remedy) from error
+    request = msgspec.structs.replace(request, data=Raw(read_json(message)))
     return await _send_new(request, options)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import StructMeta, field
 from typing_extensions import TypeVar
 
-from partita.errors import DefinitionError, MessageError, suggest
+from partita.errors import DefinitionError, MessageError, shortened, suggest
 from partita.limits import LIMITS
 
 R_co = TypeVar("R_co", covariant=True, default=None)
@@ -81,7 +81,10 @@ class MessageMeta(StructMeta):
         cls = super().__new__(mcls, name, bases, namespace, frozen=frozen, kw_only=kw_only, forbid_unknown_fields=False)
         wire = type or name
         if not _WIRE_NAME.fullmatch(wire) or len(wire.encode()) > LIMITS.name_bytes_max:
-            raise DefinitionError(f"message type {wire!r} is not a name\nUse letters, digits, '_', '.' and '-'.")
+            raise DefinitionError(
+                f"message type {wire!r} is not a name\nUse letters, digits, '_', '.' and '-', in up to"
+                f" {LIMITS.name_bytes_max} bytes (limits.name_bytes_max)."
+            )
         if version < 1:
             raise DefinitionError(f"message type {wire}: version {version} is below 1\nVersions count from 1.")
         if ends not in {None, *get_args(Ends)}:
@@ -183,13 +186,17 @@ def kind_of(cls: type[Any]) -> MessageKind:
 
 
 def case_name(case_type: str, key: object) -> str:
-    """`type:key`, checked. Raises MessageError where the key is None, empty, too long, or holds control characters."""
+    """`type:key`, checked. Raises MessageError where the key can be none, LimitExceeded where it is too long."""
     text = key if isinstance(key, str) else str(key)
-    if key is None or not text or holds_control(text) or len(text.encode()) > LIMITS.key_bytes_max:
+    of = f"of a case of type {case_type}"
+    if key is None or not text or holds_control(text):
+        said = None if key is None else shortened(text, 50)
         raise MessageError(
-            f"{key!r:.50} can't be the key of a case of type {case_type}\n"
-            f"A key has 1 to {LIMITS.key_bytes_max} bytes and no control characters."
+            f"{said!r} can't be the key {of}\nA key has 1 to {LIMITS.key_bytes_max} bytes and no control characters."
         )
+    size = len(text.encode())
+    if size > LIMITS.key_bytes_max:
+        LIMITS.check(f"the size in bytes of the key {shortened(text, 30)!r} {of}", size, "key_bytes_max")
     return f"{case_type}:{text}"
 
 

@@ -67,7 +67,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tak
         except asyncio.IncompleteReadError:
             return
         except asyncio.LimitOverrunError:
-            await _send(writer, _too_long(""))  # at once: whoever forgot the line's end would wait for ever
+            # At once: whoever forgot the line's end would wait for ever.
+            await _send(writer, _too_long("", f"more than {LIMITS.request_bytes_max:,}"))
             if not await _skip_line(reader):
                 return
             continue
@@ -93,11 +94,11 @@ async def _skip_line(reader: asyncio.StreamReader) -> bool:
             return True
 
 
-def _too_long(key: str) -> Reply:
+def _too_long(key: str, size: str) -> Reply:
     return Reply(
         status="rejected",
         key=key,
-        why=f"the request is over {LIMITS.request_bytes_max:,} bytes",
+        why=f"the request has {size} bytes; the limit is {LIMITS.request_bytes_max:,}",
         remedy="Make it smaller, or raise limits.request_bytes_max.",
     )
 
@@ -119,7 +120,7 @@ async def ask_door(path: Path, request: Request) -> Reply:
     """Ask the process behind a socket; the reply is "unknown" where the connection breaks before the answer."""
     line = msgspec.json.encode(request)
     if len(line) > LIMITS.request_bytes_max:
-        return _too_long(request.key)
+        return _too_long(request.key, f"{len(line):,}")
     reader, writer = await asyncio.open_unix_connection(str(path), limit=4 * LIMITS.request_bytes_max)
     try:
         writer.write(line + b"\n")

@@ -11,10 +11,10 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from partita.errors import CallFailed, CallTimeout, NotFound, PartitaError, Rejected, Unknown
+from partita.errors import CallFailed, CallTimeout, NotFound, PartitaError, Rejected, Unknown, shortened
 from partita.limits import LIMITS
 from partita.messages.envelope import derive_id
-from partita.messages.message import holds_control, is_case
+from partita.messages.message import case_name, holds_control, is_case
 from partita.store.facts import NOTHING
 
 Op = Literal[
@@ -126,12 +126,12 @@ def check_request(request: Request) -> None:
 
 
 def check_named_case(request: Request) -> None:
-    """Raise Rejected where a request names a case in a way that no case is named."""
+    """Raise Rejected, or LimitExceeded, where a request names a case in a way that no case is named."""
     if request.case and not is_case(request.case):
-        raise Rejected(
-            f"{request.case!r:.80} is no case",
-            f"Write it as type:key, as in order:12345; a key has up to {LIMITS.key_bytes_max} bytes.",
-        )
+        case_type, _, key = request.case.partition(":")
+        if key and is_case(f"{case_type}:1"):
+            case_name(case_type, key)  # what is wrong is in the key: it says what
+        raise Rejected(f"{shortened(request.case, 80)!r} is no case", "Write it as type:key, as in order:12345.")
 
 
 def message_id_of(request: Request) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from partita.cli.failures import Usage
 from partita.cli.options import Looking, Sending, by_whom, check_name, read_json
-from partita.limits import LIMITS
+from partita.limits import LIMITS, Limits, in_force
 
 
 class Stdin:
@@ -61,14 +61,28 @@ def test_what_other_readers_would_read_differently_is_refused(text: str) -> None
 def test_what_is_too_long_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     (tmp_path / "long.json").write_text(json.dumps("x" * LIMITS.payload_bytes_max))
 
-    with pytest.raises(Usage, match=r"is over 2,097,152 bytes\nMake it smaller, or raise limits.payload_bytes_max"):
+    said = r"has more than 2,097,152 bytes; the limit is 2,097,152\nMake it smaller, or raise limits.payload_bytes_max"
+    with pytest.raises(Usage, match=said):
         read_json(f"@{tmp_path}/long.json")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "\x1b[2J"])
-def test_a_key_is_short_and_has_no_control_characters(name: str) -> None:
-    with pytest.raises(Usage, match="It has 1 to 200 bytes and no control characters"):
+@pytest.mark.parametrize("name", ["", "a\nb", "\x1b[2J"])
+def test_a_key_has_something_and_no_control_characters(name: str) -> None:
+    with pytest.raises(Usage, match="It has one character or more, and no control characters"):
         check_name("--key", name)
+
+
+def test_a_key_that_is_too_long_is_told_by_how_much_and_what_moves_the_limit() -> None:
+    with pytest.raises(Usage, match=r"--key has 201 bytes; the limit is 200\nMake it shorter, or raise limits.name_b"):
+        check_name("--key", "x" * 201)
+
+
+def test_an_argument_that_is_too_long_says_how_long_it_is() -> None:
+    with (
+        in_force(Limits(payload_bytes_max=10)),
+        pytest.raises(Usage, match="the message has 14 bytes; the limit is 10"),
+    ):
+        read_json('{"order_id":1}')
 
 
 def test_a_request_without_a_key_gets_a_fresh_one() -> None:
