@@ -100,7 +100,7 @@ def assert_it_says_what_to_do(complaint: str) -> None:
     assert any(line.startswith(REMEDIES) for line in said), complaint
 
 
-REMEDIES = ("Start again", "Run `partita doctor`", "Check that", "Run it again")
+REMEDIES = ("Start again", "Make room", "Run `partita doctor`", "Check that", "Run it again")
 
 
 def await_that(holds: Callable[[], bool], most_s: float = 20.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import IntEnum
+from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
@@ -20,6 +21,7 @@ from partita.errors import (
     plain,
 )
 from partita.runtime.look import Ambiguous
+from partita.store.health import is_full
 
 
 class Exit(IntEnum):
@@ -84,6 +86,8 @@ def explain(error: BaseException) -> Failure:
     what, _, remedy = str(error).partition("\n")
     if isinstance(error, KeyboardInterrupt):
         what = "interrupted"
+    elif isinstance(error, OSError) and is_full(error, Path()):
+        what, remedy = f"the disk is full ({what})", "Make room on it, then try again."
     elif not isinstance(error, PartitaError):
         what = f"{type(error).__name__}: {what}"
         remedy = remedy or "Run it again with PARTITA_DEBUG=1 to see where; `partita doctor` looks at the store."

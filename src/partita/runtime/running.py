@@ -23,6 +23,7 @@ from partita.runtime.engine import Engine
 from partita.runtime.look import Look
 from partita.runtime.watchdog import LoopDog
 from partita.runtime.world import World
+from partita.store.health import stopped as store_stopped
 from partita.store.port import Answer, Lost, OwnedStore, Refusal, Scope, Unit
 
 
@@ -116,7 +117,7 @@ async def refold_all(store: OwnedStore) -> None:
 async def _fail_when(stopped: asyncio.Future[BaseException], path: Path) -> None:
     """A store that stopped takes its engine down: only a new start can tell what was committed."""
     error = await stopped
-    raise StoreError(f"store {path} stopped: {error}\nStart again; nothing acknowledged is lost.") from error
+    raise store_stopped(f"store {path}", error, path) from error
 
 
 async def make_tables(store: OwnedStore, services: Iterable[Service]) -> None:
@@ -131,7 +132,7 @@ async def make_tables(store: OwnedStore, services: Iterable[Service]) -> None:
                 'Use "create table if not exists SERVICE_name (...)".'
             ) from answer.error
         if isinstance(answer, Lost):
-            raise StoreError(f"the store stopped: {answer.error}\nStart again.") from answer.error
+            raise store_stopped("the store", answer.error) from answer.error
 
 
 def _table_maker(sql: str) -> Callable[[Unit, Scope], None]:

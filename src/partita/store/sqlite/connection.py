@@ -13,6 +13,7 @@ from typing import Any, cast
 import apsw
 
 from partita.errors import StoreError
+from partita.store.health import is_full, no_room
 
 MEMORY = "memory:"
 """Opens `memory:NAME`: a database of this process, shared by all who name it, until `forget_memory`."""
@@ -70,6 +71,8 @@ def open_connection(place: str | Path, *, readonly: bool = False) -> apsw.Connec
     try:
         connection = apsw.Connection(name, flags=flags, statementcachesize=512)
     except apsw.Error as error:
+        if is_full(error, path):
+            raise no_room(path, error) from error
         raise StoreError(
             f"store {path}: cannot be opened ({error})\n"
             f"Check that the file and its directory may be {may} by this user, or name another store."

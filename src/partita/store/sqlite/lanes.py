@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 
 from partita.errors import StoreError
 from partita.limits import Limits
+from partita.store.health import stopped
 from partita.store.port import Answer, AsyncScope, Lost, Refusal, Unit, ignore_answer
 from partita.store.sqlite.transaction import AsyncScopeOver, WorkScope
 from partita.store.sqlite.watchdog import Watchdog
@@ -71,12 +72,10 @@ class Call:
             return  # whoever asked has gone
         try:
             self.future.set_result(self._act())
-        except Stopped as stopped:
+        except Stopped as found:
             if stop is not None:
-                stop(stopped)
-            self.future.set_exception(
-                StoreError(f"the store stopped: {stopped.error}\nStart again; nothing acknowledged is lost.")
-            )
+                stop(found)
+            self.future.set_exception(stopped("the store", found.error))
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits for the future
             self.future.set_exception(error)
 

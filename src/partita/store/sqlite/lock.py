@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from partita.errors import StoreError, StoreHeld
+from partita.store.health import is_full, no_room
 
 SOCKET_PATH_BYTES_MAX = 100
 """The kernel takes 107; a socket's path is shown in errors and wants some room."""
@@ -57,6 +58,8 @@ def hold(path: Path, *, now_us: int) -> StoreLock:
     try:
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if is_full(error, path):
+            raise no_room(path, error) from error
         raise StoreError(
             f"store {path}: cannot make its lock file ({error.strerror})\n"
             "Check that its directory exists and may be written by this user."
@@ -70,8 +73,14 @@ def hold(path: Path, *, now_us: int) -> StoreLock:
         remedy = f"Stop it (kill {holder.pid})" if holder else "Stop it"
         raise StoreHeld(f"store {path}: held by {who}\n{remedy}, or send it what you want done.") from error
     holder = Holder(pid=os.getpid(), socket=str(socket_path(path)), since=now_us)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+    except OSError as error:
+        os.close(descriptor)
+        if is_full(error, path):
+            raise no_room(path, error) from error
+        raise
     return StoreLock(place, descriptor, holder)
 
 

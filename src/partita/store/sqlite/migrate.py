@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import apsw
 
 from partita.clock import Clock
 from partita.errors import StoreError
+from partita.store.health import is_full, no_room
 from partita.store.sqlite.connection import APPLICATION_ID
 
 READABLE_FROM = 1
@@ -56,6 +58,8 @@ def read_format(connection: apsw.Connection, *, name: str) -> int:
 
 
 def _unreadable(name: str, error: Exception) -> StoreError:
+    if is_full(error, Path(name)):
+        return no_room(name, error)
     return StoreError(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
 
 

@@ -13,6 +13,7 @@ from partita.clock import Clock
 from partita.errors import StoreError
 from partita.limits import LIMITS, Limits
 from partita.messages.topology import Topology
+from partita.store.health import is_full, no_room, stopped
 from partita.store.port import Projection, Unit
 from partita.store.sqlite.connection import Rows, is_memory, open_connection, set_durable
 from partita.store.sqlite.inline import InlineLane
@@ -83,7 +84,7 @@ class SqliteStore:
         try:
             return self._lane.call(lambda: self._executor.add_topology(topology)).result()
         except apsw.Error as error:
-            raise StoreError(f"the store stopped: {error}\nStart again; nothing acknowledged is lost.") from error
+            raise stopped("the store", error) from error
 
     async def refold(self, cases: Sequence[str] | None = None, *, limit: int = 500) -> int:
         """Write cases folded anew: those given, or up to `limit` that are stale; how many."""
@@ -143,6 +144,8 @@ def open_store(
     except BaseException as error:
         if lock:
             lock.release()
+        if isinstance(error, (apsw.Error, OSError)) and is_full(error, Path(place)):
+            raise no_room(place, error) from error
         if isinstance(error, apsw.Error):
             raise StoreError(f"store {place}: cannot be read ({error})\n{IF_BROKEN}") from error
         raise
@@ -190,6 +193,8 @@ def _prepare(connection: apsw.Connection, *, name: str, app: str, clock: Clock) 
         clean = find_meta(connection, "clean") == "1"
         set_meta(connection, "clean", "0")
     except apsw.Error as error:
+        if is_full(error, Path(name)):
+            raise no_room(name, error) from error
         raise StoreError(
             f"store {name}: cannot be written ({error})\n"
             "Check that the file and its directory may be written by this user, or name another store."
