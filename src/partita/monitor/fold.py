@@ -174,9 +174,10 @@ def _owed(group: str, fact: Fact, body: facts.Published, chart: Chart) -> Owed:
 
 
 def _happened(state: CaseState, fact: Fact, body: facts.Published, *, alone: bool) -> None:
-    if state.latest is None or fact.at >= state.latest.at:
-        state.latest = Latest(body.type, fact.at, fact.seq, alone)
-    if body.ends is not None and (state.ended is None or fact.at >= state.ended.at):
+    # The latest is the one that was said last, whatever its time: clocks are set back, the trail's order is not.
+    state.latest = Latest(body.type, fact.at, fact.seq, alone)
+    state.refused = None
+    if body.ends is not None:
         state.ended = Ended(body.ends, body.type, fact.at, fact.seq)
     if state.waits:
         state.waits = [wait for wait in state.waits if body.type not in wait.types]
@@ -306,6 +307,7 @@ def _returned(state: CaseState, fact: Fact, body: facts.Returned, chart: Chart) 
     run = state.runs.pop(fact.run or "", None)
     if run is not None and body.how != "again":
         state.over = Over(run.workflow, body.how, fact.at)
+        state.refused = None
 
 
 def _incident(state: CaseState, fact: Fact, body: facts.Incident, chart: Chart) -> None:

@@ -155,14 +155,7 @@ class CaseState(msgspec.Struct, array_like=True):
     home: int = 0
     """How many facts were its own; the others only touched it."""
     refused: Refused | None = None
-
-    @property
-    def refused_last(self) -> Refused | None:
-        """The request that was turned down, where the case has come no further since."""
-        found = self.refused
-        if found is None or (self.latest is not None and self.latest.at > found.at):
-            return None
-        return None if self.over is not None and self.over.at > found.at else found
+    """The latest request that was turned down, until the case goes on."""
 
 
 _encode = msgspec.json.Encoder().encode

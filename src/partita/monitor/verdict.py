@@ -239,7 +239,7 @@ def _explain(state: CaseState, chart: Chart, verdict: Verdict) -> str:
         return f"part of its trail is missing: {state.gap}"
     if verdict != "dead-ended":
         return ""
-    refused = state.refused_last
+    refused = state.refused
     if refused is not None and state.latest is None and state.over is None:
         return say_refused(refused)
     ends = chart.ends.get(case_type_of(state.case))

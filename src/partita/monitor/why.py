@@ -145,8 +145,8 @@ def _quiet(asking: Asking, outcome: str) -> Iterator[WhyNode]:
         sentence = f"{asking.case} came to its end with {state.ended.type}, without {outcome}"
         ended = [fact for fact in asking.ledger.published(state.ended.type) if fact.seq == state.ended.seq]
         yield asking.leaf("took_other_branch", state.ended.type, sentence, evidence=ended)
-    elif judged.verdict == "dead-ended" and state.refused_last is not None:
-        yield from _turned_down(asking, state.refused_last.type)
+    elif judged.verdict == "dead-ended" and state.refused is not None:
+        yield from _turned_down(asking, state.refused.type)
     elif judged.verdict == "dead-ended" and state.latest is not None and state.latest.alone and state.over is None:
         sentence = f"{state.latest.type} was published, and no group handles it"
         latest = [fact for fact in asking.ledger.published(state.latest.type) if fact.seq == state.latest.seq]
