@@ -528,6 +528,21 @@ async def test_what_is_asked_of_nobody_is_carried_out_in_order_by_the_next_engin
     assert heard == ["0", "1", "2", "3", "4"]
 
 
+async def test_what_was_left_comes_before_what_is_asked_now(store: Path) -> None:
+    app = App("shop", services=[noting([])], workflows=[wait_for_note])
+    async with app.client(store) as client:
+        await client.start(wait_for_note, Placed(), key="start-1")
+        for number in range(20):
+            await client.emit(Noted(text=f"left {number}"), key=f"note-{number}")
+
+    async with app.run(store) as client:
+        await client.emit(Noted(text="asked now"))
+        published = [json.loads(bytes(body.data))["text"] for body in said(client, Published) if body.type == "Noted"]
+        assert published == [f"left {number}" for number in range(20)] + ["asked now"]
+        returned = await until_said(client, Returned)
+        assert bytes(returned.value) == b'"left 0"'
+
+
 async def test_a_request_that_is_left_says_which_command_carries_it_out(store: Path) -> None:
     app = App("shop", services=[noting([])])
     async with app.client(store) as client:

@@ -38,6 +38,8 @@ log = Log(__name__)
 Outcome = Literal["accepted", "rejected"]
 _ADDING = {"emit", "send", "call", "start"}
 """What makes the engine owe more: refused while it owes too much already."""
+_LOOKING = {"ping", "result"}
+"""What changes nothing."""
 
 
 class Desk:
@@ -74,28 +76,38 @@ class Desk:
         self._starts = {workflow.group: workflow.starts_on for workflow in declared.workflows.values()}
         self.in_hand = 0
         """Requests being decided; those that only wait for an answer do not count."""
+        self._caught_up = asyncio.Event()
+        """What was accepted while no engine ran has been carried out: only then comes what is asked now."""
+        self._caught_up.set()
 
     async def take(self, request: Request) -> Reply:
         """Decide one request. Never raises for what the request says: the reply says it."""
         self.in_hand += 1
+        try:
+            if request.op not in _LOOKING and not self._caught_up.is_set():
+                await self._caught_up.wait()
+            return await self._decide_or_say(request)
+        finally:
+            self.in_hand -= 1
+
+    async def _decide_or_say(self, request: Request) -> Reply:
         try:
             return await self._decide(request)
         except Unknown as error:
             return Reply(status="unknown", key=request.key, why=str(error), remedy="Send it again with the same key.")
         except PartitaError as error:
             return rejection(request, error)
-        finally:
-            self.in_hand -= 1
 
     def take_foreign(self, raw: bytes) -> None:
         """Take bytes that a foreign producer put on the wire."""
         self._spawn(self._take_foreign(raw))
 
     def take_owed_requests(self) -> None:
-        """Carry out what was asked while no engine ran, in the order in which it was asked."""
+        """Carry out what was asked while no engine ran, in the order in which it was asked, before what comes now."""
         owed = self._world.store.work.list_requests()
         if owed:
             self.in_hand += 1
+            self._caught_up.clear()
             self._spawn(self._take_owed([row.seq for row in owed]))
 
     async def _take_owed(self, seqs: list[int]) -> None:
@@ -107,7 +119,7 @@ class Desk:
                 request = msgspec.json.decode(fact.body.request, type=Request)
                 if request.op == "call":
                     request = msgspec.structs.replace(request, op="send")
-                reply = await self.take(request)
+                reply = await self._decide_or_say(request)
                 if reply.status == "unknown":
                     return
                 draft = Draft()
@@ -121,6 +133,7 @@ class Desk:
                 if rejected:
                     log.warning("request.turned_down", op=request.op, type=fact.body.type, case=fact.case, why=why)
         finally:
+            self._caught_up.set()
             self.in_hand -= 1
 
     async def _take_foreign(self, raw: bytes) -> None:
