@@ -37,6 +37,7 @@ class Limits:
     emitted_max: int = 1_000
     timer_s_max: int = 316_224_000
     claims_max: int = 5
+    attempt_s: float = 300.0
     batch_units_max: int = 1_000
     handlings_at_once_max: int = 256
     threads_max: int = 16

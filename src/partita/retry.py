@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from partita.clock import US
 from partita.errors import DefinitionError, RetryLater
@@ -69,6 +69,39 @@ def say_duration(us: int) -> str:
         if count:
             words.append(f"{count} {word}")
     return " ".join(words[:2])
+
+
+class AttemptLimit:
+    """`async with AttemptLimit(timeout_us, "billing.charge"):` ends one attempt that takes too long. For one use.
+
+    Without a timeout of its own an attempt may take `limits.attempt_s`. The TimeoutError says which limit it was.
+    """
+
+    __slots__ = ("_scope", "_timeout_us", "_what")
+
+    def __init__(self, timeout_us: int | None, what: str) -> None:
+        self._timeout_us = timeout_us
+        self._what = what
+
+    async def __aenter__(self) -> None:
+        limit_s = LIMITS.attempt_s if self._timeout_us is None else self._timeout_us / US
+        self._scope = asyncio.timeout(limit_s)
+        await self._scope.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        try:
+            await self._scope.__aexit__(*raised)
+        except TimeoutError as error:
+            raise late(self._timeout_us, self._what) from error
+
+
+def late(timeout_us: int | None, what: str) -> TimeoutError:
+    """What an attempt fails with that took longer than its timeout, or, without one, than any may take."""
+    if timeout_us is None:
+        allowed, remedy = f"{say_duration(int(LIMITS.attempt_s * US))} (limits.attempt_s)", "Give it a timeout="
+    else:
+        allowed, remedy = f"its timeout of {say_duration(timeout_us)}", "Raise that"
+    return TimeoutError(f"{what} took longer than {allowed}. {remedy}, or let it end sooner.")
 
 
 @dataclass(frozen=True, slots=True)

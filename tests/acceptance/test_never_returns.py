@@ -1,6 +1,9 @@
 """Users' code that never returns, in real processes: each ends as a fact that names it, and its neighbours go on."""
 
+import contextlib
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,25 @@ def sit(command: Sit) -> None:
     time.sleep(2.0)
 
 
+class Linger(Command[None]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+@awaiting.handles(Linger)
+async def linger(command: Linger) -> None:
+    await asyncio.Event().wait()
+
+
+class Sleep(Command[None]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+@threads.handles(Sleep)
+def sleep_long(command: Sleep) -> None:
+    print("asleep", flush=True)
+    time.sleep(60)
+
+
 @writing.on(Asked)
 def hold(event: Asked, tx: Transaction) -> None:
     if event.how == "sql":
@@ -119,6 +141,17 @@ def shell(tmp_path: Path) -> Shell:
 def died(dev: Dev) -> Done:
     out, err = dev.process.communicate(timeout=DEADLINE_S)
     return Done(dev.process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def falling_asleep(shell: Shell, dev: Dev) -> Iterator[None]:
+    """A thread of the engine sleeps over a command while the block lasts; whoever sent that waits."""
+    shell.run("emit", "Asked", ASKED % "nothing")
+    waiting = shell.start("signal", "loop:1", "Sleep")
+    assert dev.process.stdout is not None
+    assert dev.process.stdout.readline() == "asleep\n"
+    yield
+    waiting.communicate(timeout=DEADLINE_S)
 
 
 def goes_on(shell: Shell) -> None:
@@ -177,15 +210,17 @@ def test_an_async_handler_that_computes_for_ever_is_a_dead_letter_when_it_was_cl
 @pytest.mark.parametrize(
     ("what", "group", "text"),
     [
-        ("Wait", "awaiting", "TimeoutError"),
-        ("Sit", "threads", "TimeoutError"),
+        ("Wait", "awaiting", "took longer than its timeout of 100 ms. Raise that"),
+        ("Linger", "awaiting", "took longer than 300 ms (limits.attempt_s). Give it a timeout="),
+        ("Sit", "threads", "took longer than its timeout of 100 ms. Raise that"),
         ("", "writing", "limits.writer_interrupt_s"),
     ],
-    ids=["async", "in a thread", "in SQL"],
+    ids=["async", "async, without a limit of its own", "in a thread", "in SQL"],
 )
 def test_a_handler_that_never_returns_is_a_dead_letter_when_its_time_is_up(
     shell: Shell, what: str, group: str, text: str
 ) -> None:
+    shell.env |= {"PARTITA_LIMITS_ATTEMPT_S": "0.3"}
     with shell.dev():
         shell.run("emit", "Asked", ASKED % ("nothing" if what else "sql"))
         if what:
@@ -243,3 +278,28 @@ def test_a_command_that_dies_of_a_run_says_how_it_is_retried_and_shows_stacks_to
     assert remedy == f"The run is stopped. Mend its code, then: partita retry loop:1 --app {APP} --run"
     assert "in in_one_call" in done.err
     shell.verdict("loop:1", "failed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_dev_ends_while_a_thread_sleeps_and_the_next_start_takes_that_up(shell: Shell, number: signal.Signals) -> None:
+    shell.env |= {"PARTITA_LIMITS_DRAIN_S": "0.3"}
+    with shell.dev() as dev, falling_asleep(shell, dev):
+        told = dev.end(number)
+
+    assert told.code == 0
+    assert "a thread is still at a handler or a step" in told.err
+    assert "Traceback" not in told.err
+    assert shell.run("where", "loop:1", "--json").json["at"] == "Sleep"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_stops_dev_at_once(shell: Shell, number: signal.Signals, code: int) -> None:
+    with shell.dev() as dev, falling_asleep(shell, dev):
+        dev.process.send_signal(number)
+        assert dev.process.stderr is not None
+        while "stopping:" not in dev.process.stderr.readline():
+            pass
+        told = dev.end(number)
+
+    assert (told.code, "Traceback" in told.err) == (code, False)
+    assert "stopped at once" in told.err

@@ -8,12 +8,9 @@ happen twice, under the same `Delivery.id`.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
-
-import msgspec
 
 from partita.choreography.handling import (
     Handling,
@@ -26,12 +23,14 @@ from partita.choreography.handling import (
     write_retrying,
 )
 from partita.choreography.lanes import Lane, Lanes
+from partita.choreography.places import Places
+from partita.choreography.policy import EdgePolicy, is_final, own_policy
 from partita.choreography.service import Handler
 from partita.clock import Alarms, Clock
-from partita.errors import ContractBroken, DefinitionError, Final, MessageError
+from partita.errors import DefinitionError, Final, MessageError
 from partita.limits import LIMITS
 from partita.messages.answers import watch_rollback
-from partita.retry import Retry, delay_after, is_failure
+from partita.retry import AttemptLimit, Retry, delay_after, is_failure
 from partita.store.facts import Claimed, Dead, Handled
 from partita.store.port import Accepted, Answer, AsyncScope, Lost, Recorded, Refusal, Scope, Store, Unit
 from partita.store.work import CLAIM_OBLIGATION
@@ -61,25 +60,6 @@ class Callers(Protocol):
     def named(self, run: str, recorded: Recorded | None, body: Handled | None) -> None:
         """That unit was answered: with the completion and what the writer gave it, or without one."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class EdgePolicy:
-    """What is in force for one group and message type."""
-
-    retry: Retry
-    timeout_us: int | None = None
-    concurrency: int | None = None
-    hold: bool = False
-
-
-@dataclass(slots=True)
-class Slots:
-    """How many handlings of one kind run at once, and which lanes wait for a place."""
-
-    limit: int
-    taken: int = 0
-    waiting: deque[tuple[Lane, Owed]] = field(default_factory=deque[tuple[Lane, Owed]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +93,7 @@ class Dispatch:
         self._policies = policies
         self._callers = callers
         self._consumers = consumers
-        self._slots: dict[HandlerKey, Slots] = {}
-        self._everything = Slots(LIMITS.handlings_at_once_max)
+        self._places = Places(LIMITS.handlings_at_once_max)
         self._asking: dict[str, list[Callable[[Handled | Dead], None]]] = {}
         self.lanes = Lanes(around.clock, around.alarms, self._begin)
 
@@ -162,9 +141,8 @@ class Dispatch:
     def stop(self) -> None:
         """Begin nothing more; who waited for a place waits for nobody now."""
         self.lanes.stop()
-        for slots in (*self._slots.values(), self._everything):
-            while slots.waiting:
-                slots.waiting.popleft()[0].busy = False
+        for lane in self._places.clear():
+            lane.busy = False
 
     # One attempt, from the head of a lane to an answered unit.
 
@@ -174,7 +152,11 @@ class Dispatch:
         if policy is None:
             lane.busy = False  # Its code is gone: it stays owed, and `why` says "no live consumer".
             return
-        if not self._take_slot(key, policy, lane, owed):
+        handler = self._handlers.get(key)
+        # The writer is one at a time anyway.
+        if not (handler is not None and handler.contract.on_writer) and not self._places.take(
+            key, policy.concurrency, lane
+        ):
             return
         owed.state = "handling"
         if owed.barred:
@@ -258,20 +240,20 @@ class Dispatch:
 
     async def _in_task(self, lane: Lane, handling: Handling, reserved: list[Lane]) -> None:
         contract, policy = handling.handler.contract, self._policy(handling.owed)
-        limit_s = None if policy.timeout_us is None else policy.timeout_us / 1_000_000
+        limit = AttemptLimit(policy.timeout_us, contract.name)
         try:
             if contract.is_async and contract.tx is not None:
-                handling.draft.unit.work_async = self._exclusive(handling, limit_s)
+                handling.draft.unit.work_async = self._exclusive(handling, limit)
             elif contract.is_async:
                 if task := asyncio.current_task():  # a log says whose code holds the loop
                     task.set_name(f"{handling.owed.group} {handling.owed.envelope.type}")
                 given = arguments(contract, delivery_of(handling), None)
-                async with asyncio.timeout(limit_s):
+                async with limit:
                     answer = await contract.fn(handling.message, **given)
                 write_handled(handling, self._book, answer, at=self._around.clock.now_us())
             else:
                 at = self._around.clock.now_us()
-                async with asyncio.timeout(limit_s):
+                async with limit:
                     await self._around.in_thread(lambda: handle_plain(handling, self._book, None, at))
                 handling.mark_late()
         except BaseException as error:  # a handler may raise anything
@@ -282,7 +264,7 @@ class Dispatch:
             return
         self._submit_handling(lane, handling, reserved)
 
-    def _exclusive(self, handling: Handling, limit_s: float | None) -> Callable[[Unit, AsyncScope], Any]:
+    def _exclusive(self, handling: Handling, limit: AttemptLimit) -> Callable[[Unit, AsyncScope], Any]:
         """An async handler inside the store's own transaction."""
         contract = handling.handler.contract
 
@@ -291,7 +273,7 @@ class Dispatch:
             await scope.mark()
             with watch_rollback() as watched:
                 given = arguments(contract, delivery_of(handling), scope.tx)
-                async with asyncio.timeout(limit_s):
+                async with limit:
                     answer = await contract.fn(handling.message, **given)
             if watched.asked:
                 await scope.drop()
@@ -338,9 +320,10 @@ class Dispatch:
         if owed.barred:
             write_failed_call(draft, owed, error, attempt=attempt)
             self._submit_end(lane, owed, draft)
-        elif attempt < policy.retry.attempts and not _is_final(owed, error, policy.retry):
+        elif attempt < policy.retry.attempts and not is_final(owed, error, policy.retry):
             self._retry(lane, owed, error, attempt, policy.retry)
         elif owed.caller is not None and policy.retry.then == "fail":
+            log.warning("call.failed", group=owed.group, type=owed.envelope.type, run=owed.caller, error=error)
             write_failed_call(draft, owed, error, attempt=attempt)
             self._submit_end(lane, owed, draft)
         else:
@@ -361,7 +344,7 @@ class Dispatch:
                 self._not_written(lane, owed, answer)
                 return
             owed.attempts, owed.due_at, owed.state = attempt, due, "open"
-            self._free_slot(owed)
+            self._free_place(owed)
             self.lanes.release(lane)
 
         log.info("handling.retrying", group=owed.group, type=owed.envelope.type, attempt=attempt, error=error)
@@ -422,12 +405,7 @@ class Dispatch:
     # Small things.
 
     def _policy(self, owed: Owed) -> EdgePolicy:
-        policy = self._policies.get((owed.group, owed.envelope.type), EdgePolicy(Retry()))
-        if owed.retry is None:
-            return policy
-        own = msgspec.json.decode(owed.retry, type=CallRetry)
-        retry = Retry(own.attempts, own.first, own.factor, own.most, policy.retry.final, own.then)
-        return EdgePolicy(retry, policy.timeout_us, policy.concurrency, policy.hold)
+        return own_policy(self._policies.get((owed.group, owed.envelope.type), EdgePolicy(Retry())), owed)
 
     def _submit(self, draft: Draft, answered: Callable[[Answer], None], label: str) -> None:
         draft.unit.answered = answered
@@ -436,7 +414,7 @@ class Dispatch:
 
     def _over(self, lane: Lane, owed: Owed) -> None:
         self.lanes.drop(owed)
-        self._free_slot(owed)
+        self._free_place(owed)
         self.lanes.release(lane)
 
     def _give_back(self, reserved: list[Lane]) -> None:
@@ -451,50 +429,8 @@ class Dispatch:
         for told in self._asking.pop(body.message, ()) if self._asking else ():
             told(body)
 
-    def _take_slot(self, key: HandlerKey, policy: EdgePolicy, lane: Lane, owed: Owed) -> bool:
-        if key in self._handlers and self._handlers[key].contract.on_writer:
-            return True  # The writer is one at a time anyway.
-        own = self._slots.setdefault(key, Slots(policy.concurrency or self._everything.limit))
-        for slots in (own, self._everything):
-            if slots.taken >= slots.limit:
-                slots.waiting.append((lane, owed))
-                return False
-        own.taken += 1
-        self._everything.taken += 1
-        return True
-
-    def _free_slot(self, owed: Owed) -> None:
-        key = (owed.group, owed.envelope.type)
-        own = self._slots.get(key)
-        if own is None or own.taken == 0:
-            return
-        own.taken -= 1
-        self._everything.taken -= 1
-        for slots in (own, self._everything):
-            # One that has nothing to do any more, or may not, leaves the place to the next.
-            while slots.waiting and slots.taken < slots.limit:
-                lane, _ = slots.waiting.popleft()
-                lane.busy = False
-                self.lanes.pump(lane)
-
-
-def _is_final(owed: Owed, error: BaseException, retry: Retry) -> bool:
-    """Whether another attempt is pointless, as the handler's side says, or the call's, whose own list goes by names."""
-    if isinstance(error, (Final, ContractBroken, DefinitionError, MessageError, *retry.final)):
-        return True
-    if owed.retry is None:
-        return False
-    named = msgspec.json.decode(owed.retry, type=CallRetry).final
-    return any(f"{cls.__module__}.{cls.__qualname__}" in named for cls in type(error).__mro__)
-
-
-class CallRetry(msgspec.Struct, frozen=True):
-    """A call's own retry policy as it is stored with its obligation; durations as `"200ms"`."""
-
-    attempts: int
-    first: str
-    factor: float
-    most: str
-    then: Literal["fail", "hold"]
-    final: tuple[str, ...] = ()
-    """Exceptions by module and name."""
+    def _free_place(self, owed: Owed) -> None:
+        # One that has nothing to do any more, or may not, leaves the place to the next.
+        for lane in self._places.free((owed.group, owed.envelope.type)):
+            lane.busy = False
+            self.lanes.pump(lane)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from partita.cli.failures import Exit, Usage, explain, first_of, is_debugging
 from partita.cli.output import print_failure
+from partita.runtime.process import leave
 
 _CODES = (
     "Exit codes: 0 ok or found, 1 not found, 2 the verdict is bad, 64 usage, 65 rejected, 70 failure, "
@@ -65,7 +66,7 @@ def _version() -> str:
 
 def main() -> None:
     """The entry point: run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
 def run(words: Sequence[str]) -> int:

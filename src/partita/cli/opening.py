@@ -15,6 +15,7 @@ import msgspec
 from partita.cli.failures import Usage
 from partita.cli.held import LastWord
 from partita.cli.options import Looking, Sending, check_text
+from partita.cli.output import print_note
 from partita.cli.suggesting import Mends, as_typed, say_flags
 from partita.dying import last_word
 from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, shortened, suggest
@@ -23,6 +24,7 @@ from partita.monitor.cases import Where
 from partita.monitor.story import say_attempts, say_error
 from partita.runtime.access import Access, Runnable, open_access
 from partita.runtime.app import App, load_app
+from partita.runtime.client import LocalClient
 from partita.runtime.requests import Reply, Request, checked
 from partita.runtime.settings import Settings, naming_store
 from partita.store.facts import Requested
@@ -31,6 +33,8 @@ ANSWER_S = 30.0
 """How long an engine may take to answer, beyond what a call allows its handler."""
 IDLE = "5s"
 """`--run` ends when nothing is due within this time."""
+SAY_S = 5.0
+"""How often a long `--run` says where it is."""
 NEAR_MAX = 1_000
 """Among how many cases a near miss is looked for, and for a name of how many characters."""
 
@@ -145,10 +149,25 @@ async def _run(access: Access, request: Request, app: Runnable, options: Looking
             else:
                 reply = await client.ask(request)
             last.reply = reply
-            await client.settle(horizon=IDLE)
+            await _settle(client, reply.case)
     reply = checked_reply(reply, request)
     case = reply.case or request.case
     return Outcome(reply, where=access.look.find_where(case) if case else None)
+
+
+async def _settle(client: LocalClient, case: str) -> None:
+    """Drive the app until it is idle; where that takes long, say meanwhile what the case is at."""
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(_tell(client, case))
+        await client.settle(horizon=IDLE)
+        telling.cancel()
+
+
+async def _tell(client: LocalClient, case: str) -> None:
+    while True:
+        await asyncio.sleep(SAY_S)
+        what = f"{case} is at {(await client.where(case)).at}" if case else "something is being made"
+        print_note(f"still running: {what}; Ctrl-C leaves it to the next engine")
 
 
 def _is_same(left: Requested, request: Request) -> bool:

@@ -21,7 +21,7 @@ from partita.cli.output import print_json, print_note
 from partita.cli.suggesting import as_typed, say_flags
 from partita.errors import BackendError
 from partita.runtime.app import App
-from partita.runtime.process import own_process
+from partita.runtime.process import own_process, still_working
 from partita.runtime.settings import Settings, naming_store
 
 DEMO_FOLDER = Path("partita-demo")
@@ -57,19 +57,22 @@ async def _run(app: App, settings: Settings, *, as_json: bool) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def stop() -> None:
+    def stop(number: int) -> None:
+        if asked.is_set():
+            print_note("stopped at once; the next start takes up what was being handled")
+            os._exit(128 + number)
         asked.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)  # asked a second time, it ends at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     with naming_store(settings.store):
         own_process()
         async with app.run(settings.store):
             _announce(app, settings.store, as_json=as_json)
             await asked.wait()
             print_note("stopping: what is being handled ends first; again to stop at once")
+    if still_working():
+        print_note("a thread is still at a handler or a step, and ends with this process; the next start takes it up")
     print_note("stopped")
 
 

@@ -50,6 +50,22 @@ def encode(value: object) -> bytes:
     return raw
 
 
+def encode_as(value: object, as_type: object, what: str) -> bytes:
+    """A value as JSON that will be read back as this annotation. Raises MessageError where that will not go."""
+    raw, found = encode(value), type(value)
+    if as_type is not Any and as_type != found:
+        try:
+            decode(raw, as_type)
+        except MessageError as error:
+            expected = type_name(as_type)
+            said = str(error).partition("\n")[0].removeprefix(f"{expected}: ")
+            raise MessageError(
+                f"{what} returned {found.__name__}, and its annotation says {expected}: {said}\n"
+                "Mend the function, or its annotation."
+            ) from error
+    return raw
+
+
 def decode(raw: bytes, as_type: object) -> Any:
     """Bytes that we have written ourselves, read into an annotation. Raises MessageError where they do not fit it."""
     try:

@@ -56,6 +56,8 @@ class AskStep(msgspec.Struct, gc=False):
     timeout_us: int | None = None
     retry: Retry | None = None
     how: How | None = None
+    returns: object = Any
+    """What its value is read as."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from partita.errors import LimitExceeded, NobodyHandles, one_line, shortened_trace
 from partita.limits import LIMITS
-from partita.messages.codec import encode
+from partita.messages.codec import encode, encode_as
 from partita.messages.message import is_message, type_of
+from partita.orchestration.workflow import Workflow
 from partita.store.facts import Incident, Started
 from partita.store.port import RunRow
 from partita.store.work import ADD_RUN, MOVE_RUN
@@ -36,6 +37,11 @@ def check_history(run: str, count: int) -> None:
     """Raise LimitExceeded where a run has no fact left to write: each has to be replayed at every start."""
     if count >= LIMITS.history_facts_max:
         LIMITS.check(f"run {run}: facts in its history, with the next", count + 1, "history_facts_max")
+
+
+def encode_result(workflow: Workflow[Any, Any], value: Any) -> Raw:
+    """What a run returned, as it is kept. Raises MessageError where its annotation could not read that again."""
+    return Raw(encode_as(value, workflow.returns, f"workflow {workflow.name}"))
 
 
 def write_next_run(draft: Draft, row: RunRow, body: Started, message: Any, *, at: int) -> None:

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from partita.clock import Alarms, Clock
 from partita.errors import DefinitionError, Rejected
 from partita.limits import LIMITS
-from partita.messages.codec import encode
 from partita.messages.envelope import case_of_run
 from partita.orchestration.asks import AskStep
 from partita.orchestration.cells import Cell, Pending
 from partita.orchestration.children import Children
 from partita.orchestration.consequences import Calls, Consequences, Effects
-from partita.orchestration.endings import check_history, write_incident, write_next_run
+from partita.orchestration.endings import check_history, encode_result, write_incident, write_next_run
 from partita.orchestration.history import gather
 from partita.orchestration.intake import Intake
 from partita.orchestration.retrying import say_retried, write_retried
@@ -295,7 +293,7 @@ class Executor:
 
     def _end_run(self, cell: Cell, draft: Draft, outcome: Ended, at: int) -> None:
         again = outcome.how == "again"
-        value = NOTHING if outcome.value is None or again else Raw(encode(outcome.value))
+        value = NOTHING if outcome.value is None or again else encode_result(cell.workflow, outcome.value)
         draft.say(Returned(value=value, how=outcome.how), case=cell.row.case, run=cell.run, at=at)
         draft.write(MOVE_RUN, "ended", None, cell.run)
         cell.status = "ended"

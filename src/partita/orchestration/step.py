@@ -112,7 +112,9 @@ class StepAct(Act[Any]):
     def _flows(self) -> Generator[Any, Any, Any]:
         ledger, made, step = self._ledger, self._made, self.step
         shown = OpenStep(step=step, name=made.name, since=ledger.loop.now_us)
-        ask = AskStep(step, made.name, made.fn, self._args, self._kwargs, made.limit_us, made.retry, made.how)
+        ask = AskStep(
+            step, made.name, made.fn, self._args, self._kwargs, made.limit_us, made.retry, made.how, self._returns
+        )
         slot = ledger.ask(ask, shown)
         finished = False
         try:

@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
-from partita.clock import US, Alarms, Clock
+from partita.clock import Alarms, Clock
 from partita.errors import DefinitionError, Final, MessageError, one_line
 from partita.limits import LIMITS
 from partita.messages.answers import Delivery
-from partita.messages.codec import encode
+from partita.messages.codec import encode_as
 from partita.orchestration.asks import AskStep, How
 from partita.orchestration.cells import Again, Cell
 from partita.orchestration.consequences import message_id
 from partita.orchestration.step import how_of
-from partita.retry import DEFAULT_RETRY, delay_after, is_failure
+from partita.retry import DEFAULT_RETRY, AttemptLimit, delay_after, is_failure, late
 from partita.store.facts import Body, Fact, Retried, Retrying, Stepped
 
 
@@ -54,6 +54,10 @@ class StepRunner:
         """Attempts being made at this moment."""
         self._waiting: deque[Attempt] = deque()
         self._hand_comes = False
+        self._making: dict[asyncio.Task[Any], float] = {}
+        """Since when, by the loop's time, each hand is at a step that sets itself no timeout; the oldest first."""
+        self._too_late: set[asyncio.Task[Any]] = set()
+        self._looks = False
 
     def begin(self, cell: Cell, ask: AskStep, stepped: Stepping, again: Again = FIRST) -> None:
         """Make a step until it has a value or its attempts are spent; `stepped` is told of each attempt's end."""
@@ -82,27 +86,53 @@ class StepRunner:
             attempt = self._waiting.popleft()
             if self._waiting:
                 self._call_hand()
-            await self._make(*attempt)
-            if copy_context() != clean or task is None or task.cancelling():
+            assert task is not None
+            await self._make(task, *attempt)
+            if copy_context() != clean or task.cancelling():
                 return  # what a step has left in its context, or of a cancellation, is not for the next one
 
-    async def _make(self, cell: Cell, ask: AskStep, stepped: Stepping, attempt: int) -> None:
+    async def _make(self, task: asyncio.Task[Any], cell: Cell, ask: AskStep, stepped: Stepping, attempt: int) -> None:
         try:
             how = ask.how or how_of(ask.fn)
             if how.is_async and how.delivery is None and ask.timeout_us is None:
+                self._making[task] = task.get_loop().time()
+                if not self._looks:
+                    self._look_after(LIMITS.attempt_s)
                 value = await ask.fn(*ask.args, **ask.kwargs)  # most steps: nothing to look up, nothing to set up
             else:
                 value = await self._attempt(cell, ask, how, attempt)
-            body: Body = Stepped(step=ask.step, value=Raw(encode(value)), attempts=attempt)
-        except BaseException as error:  # a step may raise anything
+            raw = encode_as(value, ask.returns, f"step {ask.name}")
+            body: Body = Stepped(step=ask.step, value=Raw(raw), attempts=attempt)
+        except BaseException as raised:  # a step may raise anything
+            error = late(None, f"step {ask.name}") if task in self._too_late else raised
             if not is_failure(error):
                 raise  # The engine is letting go: the next start makes the step.
             body = self._failed(ask, error, attempt)
         finally:
             self.active -= 1
+            self._making.pop(task, None)
+            self._too_late.discard(task)
         stepped(cell, body, record_only=isinstance(body, Retrying))
         if isinstance(body, Retrying):
             self.begin(cell, ask, stepped, Again(attempt, body.due))
+
+    def _look_after(self, seconds: float) -> None:
+        """One timer for all steps that set themselves none: a timer for each would be a tenth of a step."""
+        self._looks = True
+        asyncio.get_running_loop().call_later(seconds, self._end_late)
+
+    def _end_late(self) -> None:
+        """End what has taken longer than any attempt may, and look again when the next might."""
+        self._looks = False
+        now, limit_s = asyncio.get_running_loop().time(), LIMITS.attempt_s
+        for task, since in self._making.items():
+            if task in self._too_late:
+                continue
+            if now - since < limit_s:
+                self._look_after(limit_s - (now - since))
+                return
+            self._too_late.add(task)
+            task.cancel()
 
     def _failed(self, ask: AskStep, error: BaseException, attempt: int) -> Stepped | Retrying:
         retry = ask.retry or DEFAULT_RETRY
@@ -119,8 +149,7 @@ class StepRunner:
         given = dict(ask.kwargs)
         if how.delivery is not None and how.delivery not in given:
             given[how.delivery] = Delivery(message_id(cell, ask.step), cell.row.case, attempt, ())
-        limit_s = None if ask.timeout_us is None else ask.timeout_us / US
-        async with asyncio.timeout(limit_s):
+        async with AttemptLimit(ask.timeout_us, f"step {ask.name}"):
             if how.is_async:
                 return await ask.fn(*ask.args, **given)
             return await self._in_thread(lambda: ask.fn(*ask.args, **given))

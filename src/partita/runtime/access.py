@@ -106,14 +106,6 @@ class Access:
                     ) from error
             await self._clock.sleep(0.02 + 0.03 * self._clock.chance())
 
-    async def run_until_idle(self, *, horizon: str = "5s") -> None:
-        """Run the app here until nothing is due within `horizon`. Raises Rejected without an app."""
-        if self.app is None:
-            raise Rejected("which app is to run?", "Name it: --app module:name, or in partita.toml.")
-        self.close()
-        async with self.app.run(self.path) as client:
-            await client.settle(horizon=horizon)
-
     def close(self) -> None:
         """Let the file go."""
         if self._reader is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from partita.choreography.dispatch import EdgePolicy
+from partita.choreography.policy import EdgePolicy
 from partita.choreography.service import Handler, Service, Wiring
 from partita.errors import DefinitionError
 from partita.messages.catalog import Catalog

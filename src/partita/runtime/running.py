@@ -21,6 +21,7 @@ from partita.runtime.declared import Declared
 from partita.runtime.door import open_door
 from partita.runtime.engine import Engine
 from partita.runtime.look import Look
+from partita.runtime.process import HANDLER_THREADS
 from partita.runtime.watchdog import LoopDog
 from partita.runtime.world import World
 from partita.store.health import stopped as store_stopped
@@ -45,7 +46,7 @@ async def run_app(declared: Declared, services: Iterable[Service], path: Path) -
         loop.call_soon_threadsafe(lambda: None if stopped.done() else stopped.set_result(error))
 
     store = take(path, clock=clock, app=declared.name, shelf=shelf, on_stopped=on_stopped)
-    threads = ThreadPoolExecutor(LIMITS.threads_max, thread_name_prefix="partita-handler")
+    threads = ThreadPoolExecutor(LIMITS.threads_max, thread_name_prefix=HANDLER_THREADS)
     clean = store.clean
     try:
         check_app(store, declared.name, path)

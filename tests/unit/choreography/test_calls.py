@@ -8,7 +8,7 @@ import pytest
 from partita import (
     Retry,
 )
-from partita.choreography.dispatch import CallRetry
+from partita.choreography.policy import CallRetry
 from partita.clock import US
 from partita.messages.codec import encode
 from partita.store.facts import Dead, Handled, Retrying

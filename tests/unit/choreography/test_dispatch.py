@@ -20,7 +20,7 @@ from partita import (
 )
 from partita.choreography import dispatch as room
 from partita.clock import US
-from partita.limits import Limits
+from partita.limits import LIMITS, Limits
 from partita.messages.codec import encode
 from partita.messages.envelope import derive_id
 from partita.store.facts import Claimed, Dead, Handled, Published, Retrying
@@ -222,7 +222,30 @@ async def test_an_async_handler_is_cut_off_at_its_limit(stages: Make, service: A
     else:
         await stage.tasks[0]
 
-    assert said(stage.execute(), Dead).error == "TimeoutError"
+    dead = said(stage.execute(), Dead)
+    name = "wait" if service else "reserve"
+    assert dead.error == "TimeoutError"
+    assert dead.text.endswith(f"{name} took longer than its timeout of 10 ms. Raise that, or let it end sooner.")
+
+
+async def test_a_handler_without_a_limit_of_its_own_has_the_engines(
+    stages: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMITS, "attempt_s", 0.01)
+    service = Service("mail")
+
+    @service.on(Placed, retry=ONCE)
+    async def mail(event: Placed) -> None:
+        await asyncio.Event().wait()
+
+    stage = stages(service)
+    stage.bring(Placed(), "mail")
+    await stage.tasks[0]
+
+    dead = said(stage.execute(), Dead)
+    assert dead.text.endswith(
+        "mail took longer than 10 ms (limits.attempt_s). Give it a timeout=, or let it end sooner."
+    )
 
 
 async def test_a_plain_handler_in_a_thread_is_given_up_at_its_limit(stages: Make) -> None:
@@ -533,8 +556,7 @@ async def test_no_more_handlings_of_a_kind_run_at_once_than_it_allows(stages: Ma
         await stage.settle()
 
     assert len(stage.tasks) == 5
-    assert stage.dispatch._everything.taken == 0
-    assert [slots.taken for slots in stage.dispatch._slots.values()] == [0, 0]
+    assert stage.dispatch._places.taken == 0
 
 
 async def test_no_more_handlings_run_at_once_than_the_engine_allows(
@@ -582,7 +604,7 @@ async def test_handlings_on_the_writer_need_no_place(stages: Make) -> None:
     for n in range(1, 4):
         stage.bring(Reserve(order_id=str(n)), "inventory", id=f"m{n}")
 
-    assert (len(stage.units), stage.dispatch._everything.taken) == (3, 0)
+    assert (len(stage.units), stage.dispatch._places.taken) == (3, 0)
 
 
 async def test_after_the_stop_nothing_begins_and_nobody_waits_for_a_place(stages: Make) -> None:
