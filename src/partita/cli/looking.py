@@ -113,7 +113,9 @@ async def ps(
 
 async def why(
     case: CaseName,
-    outcome: Annotated[str, Parameter(name="OUTCOME", help="An event, command, step or handler that is missing.")],
+    outcome: Annotated[
+        str, Parameter(name="OUTCOME", help="An event, command, step, handler or workflow that is missing.")
+    ],
     /,
     *,
     options: Looking = LOOKING,

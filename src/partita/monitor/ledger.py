@@ -50,6 +50,11 @@ class RunTrail:
         parent = body.parent if isinstance(body, facts.Started) else None
         return (parent, body.parent_step) if isinstance(body, facts.Started) and parent is not None else None
 
+    @property
+    def cancel_asked(self) -> Fact | None:
+        """The last time that somebody asked it to cancel."""
+        return next((fact for fact in reversed(self.facts) if isinstance(fact.body, facts.CancelAsked)), None)
+
     def last_of(self, step: str) -> Fact | None:
         """What was last said of a step of its: of a local step, a child, or a call."""
         said = (fact for fact in reversed(self.facts) if isinstance(fact.body, _AboutStep))
@@ -71,7 +76,7 @@ class Ledger:
         """What became of requests that an engine refused, by their key."""
         self.quarantined: list[Fact] = []
         self.steps: dict[str, list[Fact]] = {}
-        """What was said of local steps, by name."""
+        """What was said of local steps and of children, by name."""
         for fact in trail:
             self._take(fact, chart)
 
@@ -114,7 +119,12 @@ class Ledger:
                 run.incident = fact
             case facts.Retried():
                 run.incident = None
-            case facts.Stepped(step=step) | facts.Retrying(step=str(step)) | facts.ChildStarted(step=step):
+            case (
+                facts.Stepped(step=step)
+                | facts.Retrying(step=str(step))
+                | facts.ChildStarted(step=step)
+                | facts.ChildEnded(step=step)
+            ):
                 self.steps.setdefault(step_name(step), []).append(fact)
             case _:
                 pass

@@ -16,16 +16,19 @@ from partita.errors import NotFound, suggest
 from partita.messages.topology import Edge, Topology, WorkflowEntry
 from partita.monitor.cases import dead_id
 from partita.monitor.chart import case_type_of, chart_of, workflow_outcomes
+from partita.monitor.ends import explain_end, explain_given, explain_step_end
 from partita.monitor.fold import recompute
 from partita.monitor.handlings import explain_handling, explain_run, explain_sleep, explain_step, explain_wait
 from partita.monitor.leaves import BROKEN, Asking, Found, WhyNode
-from partita.monitor.ledger import Ledger
+from partita.monitor.ledger import Ledger, RunTrail
 from partita.monitor.state import QUARANTINE, message_of
-from partita.monitor.story import say_attempts, say_error
 from partita.monitor.verdict import judge, open_waits
 from partita.store import facts
 from partita.store.facts import Fact
 from partita.store.port import GroupRow, RunRow
+
+NAMED_MAX = 100
+"""Names offered where one is unknown."""
 
 
 class WhyTree(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,22 +108,31 @@ def why(
 
 def _explain(asking: Asking, outcome: str) -> WhyNode:
     ledger, topology = asking.ledger, asking.topology
-    known_types = {name for one in (topology, *asking.past) for name in one.message_by_name}
-    if outcome in known_types or ledger.published(outcome):
+    apps = (topology, *asking.past)
+    types = {message.name for one in apps for message in one.messages if message.kind != "query"}
+    workflows = {workflow.name for one in apps for workflow in one.workflows}
+    workflows |= {run.workflow for run in ledger.runs.values()}
+    handlers: dict[str, list[tuple[str, str]]] = {}
+    for key, edge in (item for one in apps for item in chart_of(one).edges.items()):
+        if edge.form != "workflow":
+            handlers.setdefault(edge.handler.rpartition(".")[2], []).append(key)
+    if outcome in types or ledger.published(outcome):
         return _about_message(asking, outcome)
+    if outcome in workflows and (ledger.runs_of(outcome) or outcome not in ledger.steps):
+        return _about_workflow(asking, outcome)
     if outcome in ledger.names():
         return _about_step(asking, outcome)
-    edges = (item for one in (topology, *asking.past) for item in chart_of(one).edges.items())
-    for (group, name), edge in edges:
-        if edge.handler.rpartition(".")[2] == outcome:
-            return _about_handler(asking, group, name, outcome)
-    known = sorted({*known_types, *ledger.names()})
+    if outcome in handlers:  # One function may handle several types: of those that came, if any did.
+        group, name = max(handlers[outcome], key=lambda key: bool(ledger.published(key[1])))
+        return _about_handler(asking, group, name, outcome)
+    known = sorted({*types, *workflows, *handlers, *ledger.names()})
     near = suggest(outcome, known)
     raise NotFound(f"nothing is called {outcome!r} in app {topology.app!r} or in {asking.case}", near or _list(known))
 
 
 def _list(known: Sequence[str]) -> str:
-    return f"Ask for one of {', '.join(known[:20])}." if known else ""
+    more = f", or of {len(known) - NAMED_MAX} more" if len(known) > NAMED_MAX else ""
+    return f"Ask for one of {', '.join(known[:NAMED_MAX])}{more}." if known else ""
 
 
 def _left_behind(asking: Asking, outcome: str) -> Iterator[WhyNode]:
@@ -160,7 +172,7 @@ def _quiet(asking: Asking, outcome: str) -> Iterator[WhyNode]:
 def _about_message(asking: Asking, outcome: str) -> WhyNode:
     published = asking.ledger.published(outcome)
     if not published:
-        return _missing(asking, outcome)
+        return explain_given(asking, outcome) or _missing(asking, outcome)
     last = published[-1]
     body = last.body
     assert isinstance(body, facts.Published)
@@ -196,15 +208,22 @@ def _about_step(asking: Asking, name: str) -> WhyNode:
         for sleep in run.open.sleeps if run.open else ():
             if sleep.name == name:
                 return explain_sleep(asking, sleep, run_id, evidence=[])
-    said = asking.ledger.steps.get(name, [])
-    last = said[-1] if said else None
-    body = last.body if last is not None else None
-    if last is not None and isinstance(body, facts.Stepped) and body.error is not None:
-        sentence = f"step {name} failed after {say_attempts(body.attempts)}: {say_error(body.error, body.text)}"
-        return asking.leaf("step_failed", name, sentence, evidence=[last])
-    if last is not None and isinstance(body, facts.Stepped):
-        return asking.leaf("produced", name, f"step {name} was done at {asking.when(last.at)}", evidence=[last])
-    return _missing(asking, name)
+    return explain_step_end(asking, name) or _missing(asking, name)
+
+
+def _about_workflow(asking: Asking, name: str) -> WhyNode:
+    """How its last run ended, or what that stands at; without one, why none was started."""
+    runs, known = asking.ledger.runs_of(name), asking.chart.workflows.get(name)
+    if runs and runs[-1].ended is not None:
+        return explain_end(asking, runs[-1], runs[-1].ended)
+    if runs:
+        return _through_run(asking, runs[-1], name, f"run {runs[-1].run} has not ended")
+    owed = next(_owed_requests(asking, name), None)
+    if owed is not None:
+        return owed
+    if known is not None:
+        return _through_workflow(asking, known, name)
+    return asking.leaf("group_gone", name, f"workflow {name} is not in this code; deploy it again")
 
 
 def _about_handler(asking: Asking, group: str, message_type: str, handler: str) -> WhyNode:
@@ -233,6 +252,9 @@ def _missing(asking: Asking, name: str) -> WhyNode:
     if not needs:
         needs += [_through_edge(asking, group, edge, name) for group, edge in _producers(asking, name)]
         senders = [workflow for workflow in asking.topology.workflows if name in workflow_outcomes(workflow)]
+        senders += [
+            one for one in asking.topology.workflows if one.takes == name and not asking.ledger.runs_of(one.name)
+        ]
         needs += [_through_workflow(asking, workflow, name) for workflow in senders]
         needs += _unhandled(asking, name)
         needs += _turned_down(asking, name)
@@ -322,15 +344,16 @@ def _through_edge(asking: Asking, group: str, edge: Edge, outcome: str) -> WhyNo
 def _through_workflow(asking: Asking, workflow: WorkflowEntry, outcome: str) -> WhyNode:
     runs = asking.ledger.runs_of(workflow.name)
     if runs:
-        nodes = [_below(asking, found) for found in explain_run(asking, runs[-1], outcome)]
-        if len(nodes) == 1:
-            return nodes[0]
-        sentence = f"run {runs[-1].run} has not come to {outcome}"
-        return WhyNode(what=workflow.name, sentence=sentence, needs=tuple(nodes))
+        return _through_run(asking, runs[-1], outcome, f"run {runs[-1].run} has not come to {outcome}")
     refused = tuple(_turned_down(asking, workflow.name))
     if workflow.starts_on is None:
         if refused:
             return refused[0]
+        parents = _parents(asking, workflow)
+        if parents:
+            sentence = f"{workflow.name} is a child of {' or '.join(one.name for one in parents)}, and was not started"
+            needs = tuple(_through_workflow(asking, one, outcome) for one in parents)
+            return WhyNode(what=workflow.name, sentence=sentence, needs=needs)
         sentence = f"no run of {workflow.name} was started"
         return asking.leaf("never_produced", workflow.name, sentence, command=asking.start(workflow.name))
     started_by = asking.ledger.published(workflow.starts_on)
@@ -339,6 +362,20 @@ def _through_workflow(asking: Asking, workflow: WorkflowEntry, outcome: str) -> 
     sentence = f"{workflow.name} starts on {workflow.starts_on}, which has not been published"
     needs = (*refused, *_strays(asking, workflow, outcome), _missing(asking, workflow.starts_on))
     return WhyNode(what=workflow.name, sentence=sentence, needs=needs)
+
+
+def _through_run(asking: Asking, run: RunTrail, outcome: str, sentence: str) -> WhyNode:
+    nodes = [_below(asking, found) for found in explain_run(asking, run, outcome)]
+    return nodes[0] if len(nodes) == 1 else WhyNode(what=run.workflow, sentence=sentence, needs=tuple(nodes))
+
+
+def _parents(asking: Asking, workflow: WorkflowEntry) -> list[WorkflowEntry]:
+    """The workflows that start one as a child; none the second time, since they may start one another."""
+    mark = f"parents of {workflow.name}"
+    if mark in asking.seen:
+        return []
+    asking.seen.add(mark)
+    return [one for one in asking.topology.workflows if workflow.name in one.children and one.name != workflow.name]
 
 
 def _strays(asking: Asking, workflow: WorkflowEntry, outcome: str) -> Iterator[WhyNode]:
