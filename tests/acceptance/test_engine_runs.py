@@ -34,6 +34,7 @@ from partita.store.facts import (
     Retrying,
     Returned,
     Started,
+    Waiting,
 )
 from tests.acceptance.engine import (
     CASE,
@@ -596,6 +597,33 @@ async def test_what_has_settled_has_been_committed(store: Path) -> None:
             await client.emit(Placed(order_id=str(number)))
             await client.settle()
             assert (await client.where(f"order:{number}")).verdict == "done"
+
+
+async def test_a_run_that_waits_on_itself_is_listed_and_goes_on_with_code_that_does(store: Path) -> None:
+    @workflow(starts_on=Placed, name="flow")
+    async def hanging(order: Placed) -> None:
+        await call(Pay(order_id=order.order_id), expect=Paid)
+        await asyncio.Event().wait()
+
+    @workflow(starts_on=Placed, name="flow")
+    async def mended(order: Placed) -> None:
+        await call(Pay(order_id=order.order_id), expect=Paid)
+        await publish(Shipped(order_id=order.order_id))
+
+    cards = paying(Attempts(0))
+    async with App("shop", services=[cards], workflows=[hanging]).run(store) as client:
+        await client.emit(Placed())
+        waiting = await until_said(client, Waiting)
+        assert waiting.open.on_itself
+    async with App("shop", services=[cards], workflows=[hanging]).run(store) as client:
+        await client.emit(Noted())
+        await client.settle()
+        assert (await client.where(CASE)).verdict == "dead-ended"
+        assert [line.case for line in client.look.list_cases(stuck=True)[0]] == [CASE]
+        assert len(said(client, Waiting)) == 1, "it says so once, also where it is rebuilt"
+    async with App("shop", services=[cards], workflows=[mended]).run(store) as client:
+        await client.settle()
+        assert (await client.where(CASE)).verdict == "done"
 
 
 async def test_a_call_that_nobody_handles_is_stuck(store: Path) -> None:

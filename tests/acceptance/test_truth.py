@@ -28,6 +28,7 @@ STANDING: dict[Form, tuple[str, ...]] = {
     "orchestration": (
         "call-held",
         "bug",
+        "never",
         "child-bug",
         "child-call-failed",
         "child-step-failed",

@@ -14,7 +14,7 @@ from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, chart_of
 from partita.monitor.state import QUARANTINE, CaseState, decode_state, message_of
 from partita.monitor.story import StoryLine, tell_all
-from partita.monitor.verdict import BAD, Judged, Next, Verdict, judge
+from partita.monitor.verdict import BAD, Judged, Next, Verdict, judge, runs_on_themselves, say_on_itself
 from partita.retry import say_duration
 from partita.store.facts import Dead, Fact, Quarantined
 from partita.store.port import CaseRow, GroupRow, ObligationRow, RunRow
@@ -228,6 +228,8 @@ def _bad(state: CaseState, judged: Judged, now: int) -> Iterator[str]:
     for run_id, run in state.runs.items():
         if run.status == "stopped":
             yield f"run {run_id} is stopped{f' after {run.failed_step}' if run.failed_step else ''}"
+    if judged.verdict != "dead-ended":
+        yield from map(say_on_itself, runs_on_themselves(state))
     if judged.verdict == "failed" and state.ended is not None and not state.owed and not state.runs:
         yield f"it ended with {state.ended.type}"
 

@@ -11,7 +11,7 @@ from partita.monitor.leaves import Asking, Found, WhyNode
 from partita.monitor.ledger import RunTrail
 from partita.monitor.state import CaseWait, Owed, message_of, owed_key
 from partita.monitor.story import say_attempts, say_error, say_failure
-from partita.monitor.verdict import OpenWaitFor, doomed_waits
+from partita.monitor.verdict import OpenWaitFor, doomed_waits, say_on_itself
 from partita.store import facts
 from partita.store.body import OpenStep
 from partita.store.facts import Fact
@@ -255,6 +255,10 @@ def _explain_idle(asking: Asking, run: RunTrail) -> Found:
     """An open run that waits for nothing that it has named."""
     last = run.facts[-1]
     state = asking.state.runs.get(run.run)
+    if state is not None and state.open is not None and state.open.on_itself:
+        sentence = f"{say_on_itself(run.run)}: deploy code that goes on, or cancel it"
+        command = f"partita cancel {shlex.quote(asking.case)}"
+        return Found(asking.leaf("waits_on_itself", run.workflow, sentence, command=command, evidence=[last]))
     wakes = state.open.wakes if state is not None and state.open is not None else None
     if wakes is not None and wakes > asking.now:
         sentence = f"run {run.run} sleeps until {asking.when(wakes)}"

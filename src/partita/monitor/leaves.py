@@ -38,6 +38,7 @@ Leaf = Literal[
     "timer_pending",
     "waiting_for",
     "doomed_wait",
+    "waits_on_itself",
     "noop",
     "took_other_branch",
     "call_failed",
@@ -65,7 +66,16 @@ STRENGTH: dict[Leaf, int] = {
 }
 """0 where something stands in the way now; then what went another way; then what nobody has begun. Lowest leads."""
 BROKEN: frozenset[Leaf] = frozenset(
-    {"dead", "call_held", "run_failed_at", "nobody_handles", "quarantined", "group_paused", "group_gone"}
+    {
+        "dead",
+        "call_held",
+        "run_failed_at",
+        "nobody_handles",
+        "quarantined",
+        "group_paused",
+        "group_gone",
+        "waits_on_itself",
+    }
 )
 """What stands until somebody mends it: it leads what goes on by itself, however far away it is."""
 CHILDREN_MAX = 100

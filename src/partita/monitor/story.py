@@ -148,7 +148,7 @@ def _open(opened: Open | None) -> str:
 def _waiting(body: facts.Waiting) -> Told:
     said = _open(body.open)
     steps = ", ".join(step.name for step in body.open.steps)
-    return Told("", "waits", said.removeprefix("waits for ") or steps)
+    return Told("", "waits", said.removeprefix("waits for ") or steps or ("on itself" if body.open.on_itself else ""))
 
 
 def _returned(body: facts.Returned) -> Told:

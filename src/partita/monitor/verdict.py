@@ -129,7 +129,7 @@ def weigh(state: CaseState, chart: Chart, now: int) -> Weighed:
     return Weighed(walk.rank, walk.at, walk.since, walk.deadline, walk.overdue_at)
 
 
-_BLIND, _FAILED, _, _OVERDUE, _RUNNING, _WAITING, _, _ = range(8)
+_BLIND, _FAILED, _DEAD_ENDED, _OVERDUE, _RUNNING, _WAITING, _, _ = range(8)
 _QUIET = 8
 
 
@@ -190,6 +190,9 @@ def _weigh_run(walk: _Walk, case: str, run_id: str, run: RunState) -> None:
         if not walk.is_calling(run_id):
             walk.find(_RUNNING, run.moved, run.workflow)
         return
+    if opened.on_itself:
+        walk.find(_DEAD_ENDED, run.moved, run.workflow)
+        return
     _weigh_open(walk, case, run, opened)
     if opened.wakes is not None:
         walk.limit(opened.wakes, run.moved, run.workflow, grace=TIMER_GRACE_US)
@@ -239,6 +242,8 @@ def _explain(state: CaseState, chart: Chart, verdict: Verdict) -> str:
         return f"part of its trail is missing: {state.gap}"
     if verdict != "dead-ended":
         return ""
+    for run in runs_on_themselves(state):
+        return say_on_itself(run)
     refused = state.refused
     if refused is not None and state.latest is None and state.over is None:
         return say_refused(refused)
@@ -254,6 +259,18 @@ def _explain(state: CaseState, chart: Chart, verdict: Verdict) -> str:
     return (
         f"nothing is owed, timed, awaited or running, and none of its ends ({', '.join(ends)}) was reached{last}{run}"
     )
+
+
+def runs_on_themselves(state: CaseState) -> Iterator[str]:
+    """The runs that nothing can move but their own code, or somebody who cancels them."""
+    for run_id, run in state.runs.items():
+        if run.status == "open" and run.open is not None and run.open.on_itself:
+            yield run_id
+
+
+def say_on_itself(run: str) -> str:
+    """What is to be said of such a run."""
+    return f"run {run} waits for what only its own code could bring about; nothing it asked for is open"
 
 
 def say_refused(refused: Refused) -> str:
@@ -306,6 +323,8 @@ def _can_come(wait: OpenWaitFor, state: CaseState, chart: Chart) -> bool:
 def _can_move(run_id: str, run: RunState, state: CaseState, chart: Chart) -> bool:
     """Whether something can move a run, other than a message that comes neither from outside nor from anything open."""
     opened = run.open
+    if opened is not None and opened.on_itself:
+        return False
     if opened is None or opened.steps or opened.sleeps or not opened.waits or run.awaited != opened.waits:
         return True
     if any(owed.run == run_id for owed in state.owed.values()):

@@ -167,6 +167,11 @@ class Ledger:
         self._early.setdefault(step, body)
         return True
 
+    @property
+    def expects(self) -> bool:
+        """Whether something is to come of what was asked for."""
+        return bool(self._pending)
+
     def give_up(self, slot: Slot, *, listen: bool = False) -> None:
         """Nobody waits for a step any more; `listen` still lets its slot know what comes."""
         self.open_steps.pop(slot.step, None)

@@ -35,6 +35,7 @@ from partita.store.facts import (
 )
 
 _NOTHING = Open()
+_ON_ITSELF = Open(on_itself=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,9 @@ class LiveRun:
         loop, ledger = self._loop, self._ledger
         waits, steps, wakes = tuple(ledger.open_waits.values()), tuple(ledger.open_steps.values()), loop.next_due()
         if wakes is None:
-            return Open(waits=waits, steps=steps) if waits or steps else _NOTHING
+            if waits or steps:
+                return Open(waits=waits, steps=steps)
+            return _NOTHING if ledger.expects else _ON_ITSELF
         sleeps = tuple(
             OpenStep(step=str(timer.step), name="sleep", since=timer.since, due=timer.due) for timer in loop.sleeps()
         )

@@ -47,6 +47,8 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     sleeps: tuple[OpenStep, ...] = ()
     wakes: int | None = None
     """When its earliest timer is due, limits included."""
+    on_itself: bool = False
+    """Nothing at all is open, calls included: only the run's own code could bring about what it waits for."""
 
 
 class Unread(Body, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ step-retrying      | oh    | HireConfirmed  | running     | retrying_at        |
 step-failed        | oh    | print_contract | compensated | step_failed        | -                                               | compensated
 poison-step        | oh    | print_contract | compensated | step_failed        | -                                               | compensated
 bug                | oh    | HireConfirmed  | failed      | run_failed_at      | retry CASE                                      | done
+never              | oh    | HireConfirmed  | dead-ended  | waits_on_itself    | cancel CASE                                     | compensated
 other-code         | oh    | VanHandedOver  | failed      | run_failed_at      | retry CASE                                      | done
 nobody-handles     | o     | VanHandedOver  | failed      | nobody_handles     | retry CASE                                      | done
 workflow-gone      | oh    | HireConfirmed  | waiting     | group_gone         | -                                               | done

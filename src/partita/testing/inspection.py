@@ -98,6 +98,8 @@ async def inspection(key: str) -> None:
     match trouble_of(key):
         case "child-elsewhere" | "child-waits-there":
             await child(fetch_van, VanNeeded(hire_id=key))
+        case "never":
+            await asyncio.Event().wait()
         case trouble if trouble.startswith("child-"):
             await child(inspect_van, InspectionDue(hire_id=key))
         case _:

@@ -149,6 +149,13 @@ async def bug(stage: Stage) -> None:
 
 
 @trouble
+async def never(stage: Stage) -> None:
+    """The workflow waits for what nothing but its own code could bring about."""
+    await stage.hire()
+    await stage.over_but_for()
+
+
+@trouble
 async def other_code(stage: Stage) -> None:
     """A deploy brings code that does not fit the run's history."""
     await stage.hire()

@@ -464,6 +464,14 @@ def after_its_child() -> Trail:
     return trail
 
 
+def on_itself() -> Trail:
+    """A run whose last call is answered, and which waits for nothing that anybody could bring about."""
+    trail = reserving()
+    trail.answer("m2", "inventory", "StockReserved")
+    trail.say(Waiting(open=Open(on_itself=True)), run=RUN)
+    return trail
+
+
 def gap() -> Trail:
     trail = charging()
     missing = next(index for index, fact in enumerate(trail.facts) if fact.run_n == 2)

@@ -154,6 +154,10 @@ def test_a_doomed_wait_is_listed_with_its_run() -> None:
         (situations.call_held, "ChargeCard is held by billing"),
         (situations.quarantined, "StockReserved is in quarantine"),
         (situations.run_stopped, "run fulfil/order:1/1 is stopped after ChargeCard#1"),
+        (
+            situations.on_itself,
+            "run fulfil/order:1/1 waits for what only its own code could bring about; nothing it asked for is open",
+        ),
         (situations.doomed, "waits for OrderShipped or ShipmentRefused, which nothing open can bring about"),
         (situations.shipping_paused, "OrderConfirmed is owed to shipping, which is paused by ann"),
         (

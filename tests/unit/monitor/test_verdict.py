@@ -388,6 +388,7 @@ def test_another_handler_s_wait_for_what_comes_from_outside_leads_on() -> None:
         pytest.param(Open(sleeps=(step("sleep"),), waits=(wait("Agreed"),)), False, id="it sleeps"),
         pytest.param(Open(waits=(wait("Agreed"), wait("Asked"))), False, id="it waits for somebody outside too"),
         pytest.param(Open(waits=(wait("Agreed"), wait("Quoted"))), True, id="nobody brings what it waits for"),
+        pytest.param(Open(on_itself=True), True, id="nothing but its own code could move it"),
     ],
 )
 def test_a_run_that_can_move_may_bring_a_wait_about(opened: Open | None, doomed: bool) -> None:
@@ -419,6 +420,16 @@ def test_a_run_brings_about_only_what_its_workflow_says(workflow: str) -> None:
 def test_a_run_s_own_wait_is_not_brought_about_by_itself() -> None:
     assert is_doomed(running(Open(waits=(wait("Sealed"),))), "Sealed")
     assert not is_doomed(running(Open(waits=(wait("Sealed"), wait("Asked")))), "Sealed")
+
+
+def test_a_run_that_waits_on_itself_leaves_a_case_dead_ended_whatever_else_is_going_on() -> None:
+    state = running(Open(on_itself=True))
+    state.owed["m1 sales"] = Owed("sales", "Agreed", 1)
+
+    assert judged(state).verdict == "dead-ended"
+    assert "only its own code" in judged(state).explanation
+    state.owed["m2 sales"] = Owed("sales", "Agreed", 1, "dead")
+    assert judged(state).verdict == "failed"
 
 
 @pytest.mark.parametrize("bad", [running(status="stopped", stopped_at=1), CaseState(CASE, gap="x", at=1)])

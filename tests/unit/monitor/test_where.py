@@ -104,6 +104,7 @@ CASES: list[tuple[Situation, Stands]] = [
     ),
     (situations.with_stopped_child, Stands("failed", "pack", 6)),
     (situations.after_its_child, Stands("running", "fulfil", 7)),
+    (situations.on_itself, Stands("dead-ended", "fulfil", 6)),
     (situations.gap, Stands("blind", "StockReserved", 7, owed=("CardCharged", "CardDeclined"))),
     (situations.no_run, Stands("dead-ended", "OrderPlaced", 1)),
     # hybrid

@@ -74,6 +74,7 @@ CAUSES: list[tuple[Situation, str, Leaf, str]] = [
     (situations.with_stopped_child, "OrderShipped", "run_failed_at", "partita retry order:1"),
     (situations.with_stopped_child, "pack", "run_failed_at", "partita retry order:1"),
     (situations.after_its_child, "OrderShipped", "in_progress", SHOW),
+    (situations.on_itself, "OrderShipped", "waits_on_itself", "partita cancel order:1"),
     (situations.no_run, "OrderShipped", "no_run", """partita start fulfil '{"order_id": "1"}'"""),
     (situations.ship_dead, "OrderShipped", "dead", "partita dead redrive m7/shipping"),
     (situations.ship_dead, "ShipOrder", "dead", "partita dead redrive m7/shipping"),

@@ -19,7 +19,7 @@ from partita.orchestration.run import Ended, LiveRun, Raised
 from partita.orchestration.saga import saga
 from partita.orchestration.step import step
 from partita.orchestration.workflow import Workflow, workflow
-from partita.store.facts import Handled, Received, Started
+from partita.store.facts import Handled, Open, Received, Started
 from tests.unit.orchestration.driver import US, Driver
 from tests.unit.orchestration.words import (
     CATALOG,
@@ -605,6 +605,48 @@ async def test_an_evicted_run_goes_on_where_it_was() -> None:
     run.receive(Shipped(parcel="b"))
 
     assert run.value == "ab"
+
+
+async def test_a_run_that_waits_for_nothing_it_asked_for_says_so_once_its_last_call_is_answered() -> None:
+    @workflow(starts_on=OrderPlaced)
+    async def flow(order: OrderPlaced) -> None:
+        await call(Reserve(), expect=Reserved)
+        await asyncio.Event().wait()
+
+    run = Driver(flow)
+    assert run.live.open() == Open()
+    run.answer("Reserve#1", Reserved(bin="a"))
+    run.evict()
+    run.receive(Shipped(parcel="b"))
+
+    assert run.live.open() == Open(on_itself=True)
+    assert run.kinds == ["started", "published", "handled", "waiting", "received"]
+    run.cancel()
+    assert isinstance(run.live.outcome, Ended)
+
+
+async def test_a_lock_that_is_taken_twice_is_waited_for_by_nobody_else() -> None:
+    @workflow(starts_on=OrderPlaced)
+    async def flow(order: OrderPlaced) -> None:
+        lock = asyncio.Lock()
+        async with lock, lock:
+            pass
+
+    assert Driver(flow).live.open() == Open(on_itself=True)
+
+
+async def test_a_timer_or_a_step_is_something_that_was_asked_for() -> None:
+    @workflow(starts_on=OrderPlaced)
+    async def flow(order: OrderPlaced) -> None:
+        await note("first")
+        async with asyncio.timeout(5):
+            await asyncio.Event().wait()
+
+    run = Driver(flow)
+    assert not run.live.open().on_itself
+    run.make_steps()
+
+    assert not run.live.open().on_itself
 
 
 async def test_what_comes_after_the_end_changes_nothing() -> None:
