@@ -34,9 +34,9 @@ def explain_handling(asking: Asking, published: Fact, group: str, outcome: str) 
     sentence = f"{group} owes {body.type} nothing: when it was published, {group} did not handle it"
     if group in body.owes:
         sentence = f"{group} was retired before it had handled {body.type}"
-        command = asking.signal(body.type)
+        command = asking.signal(body.type, again=True)
         return Found(asking.leaf("group_gone", body.type, sentence, command=command, evidence=[published]))
-    command = asking.signal(body.type)
+    command = asking.signal(body.type, again=True)
     return Found(asking.leaf("no_subscriber", body.type, sentence, command=command, evidence=[published]))
 
 

@@ -177,13 +177,14 @@ class Asking:
         text = " ".join(word for word in (told.who, told.what, told.which) if word)
         return Evidence(seq=fact.seq, at=told.at, text=f"{text} ({told.note})" if told.note else text)
 
-    def signal(self, message_type: str) -> str:
+    def signal(self, message_type: str, *, again: bool = False) -> str:
         """The command that sends a message to the case by hand; fields that it needs are left to be filled in.
 
-        Empty for what this code does not know, and for what a workflow is to say: by hand it would not be true.
+        Empty for what this code does not know, and for what a workflow is to say, and has not yet: by hand it would not
+        be true.
         """
         message = self.topology.message_by_name.get(message_type)
-        if message is None or (message.external is None and self.publisher_of(message_type) is not None):
+        if message is None or (message.external is None and not again and self.publisher_of(message_type)):
             return ""
         line = f"partita signal {shlex.quote(self.case)} {message_type}"
         if message.case_field is None:

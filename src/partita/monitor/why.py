@@ -298,8 +298,8 @@ def _turned_down(asking: Asking, name: str) -> Iterator[WhyNode]:
     refused = asking.ledger.turned_down.get(body.id) if isinstance(body, facts.Requested) else None
     if isinstance(body, facts.Requested) and refused is not None and isinstance(refused.body, facts.Answered):
         sentence = f"the request to {f'{body.op} {name}'.strip()} was turned down: {refused.body.why}"
-        sends = {"start": asking.start, "emit": asking.signal, "send": asking.signal}.get(body.op)
-        command = sends(name) if sends is not None else ""
+        sends: dict[str, Callable[[str], str]] = {"start": asking.start, "emit": asking.signal, "send": asking.signal}
+        command = sends[body.op](name) if body.op in sends else ""
         yield asking.leaf("turned_down", name or body.op, sentence, command=command, evidence=[asked[-1], refused])
 
 
