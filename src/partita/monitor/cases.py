@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Literal, TypedDict
@@ -202,6 +203,12 @@ def list_unmovable(
 
 
 def _stuck(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[GroupRow], now: int) -> Iterator[str]:
+    """Each sentence once, with how often it holds."""
+    for reason, count in Counter(_reasons(state, judged, chart, groups, now)).items():
+        yield f"{reason} ({count:,} times)" if count > 1 else reason
+
+
+def _reasons(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[GroupRow], now: int) -> Iterator[str]:
     if judged.verdict in BAD:
         yield from _bad(state, judged, now)
     for wait in judged.doomed:

@@ -285,3 +285,12 @@ def test_the_case_types_of_an_app_are_those_of_its_messages() -> None:
 def test_a_dead_letter_s_name_holds_message_and_group() -> None:
     assert parse_dead_id(dead_id("urn:a/b", "workflow:fulfil")) == ("urn:a/b", "workflow:fulfil")
     assert parse_dead_id("m1") == ("m1", None)
+
+
+def test_reasons_that_are_alike_are_told_once_with_their_number() -> None:
+    trail = situations.mail_dead()
+    for _ in range(2_999):
+        message = trail.publish("OrderConfirmed", owes=("notifications",))
+        situations.die(trail, message, "notifications", "OrderConfirmed")
+
+    assert trail.show().stuck == ("OrderConfirmed is dead for notifications (3,000 times)",)
