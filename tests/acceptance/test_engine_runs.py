@@ -662,3 +662,28 @@ async def test_a_run_that_stopped_behind_a_receive_does_not_wait_for_what_it_was
         bug.clear()
         await ask(client, "retry", case=CASE)
         assert await run.result(timeout="5s") == "5"
+
+
+async def test_a_case_whose_run_was_cancelled_says_by_whom_and_what_ends_it(store: Path) -> None:
+    @workflow(starts_on=Placed)
+    async def patient(order: Placed) -> None:
+        await receive(Paid)
+        if order.note:
+            await publish(Cancelled(reason="never"))
+        await publish(Shipped())
+
+    app = App("shop", services=[paying(Attempts(0))], workflows=[patient])
+    async with app.run(store) as client:
+        await client.start(patient, Placed())
+        await ask(client, "cancel", case=CASE, by="ada", reason="no stock")
+        await until(lambda: client.look.where(CASE).verdict == "dead-ended", "cancelled")
+        reasons = client.look.line(CASE).stuck
+        leading = client.look.why(CASE, "Shipped").leading
+        assert "run of patient was cancelled by ada (no stock)" in reasons[0]
+        assert reasons[1].endswith("; say it by hand: partita signal order:1 Cancelled")
+        assert leading.sentence == "run patient/order:1/1 was cancelled by ada (no stock) without Shipped"
+        assert leading.command == "partita signal order:1 Cancelled"
+
+        await client.emit(Cancelled())
+        assert client.look.line(CASE).verdict == "compensated"
+        assert client.look.line(CASE).stuck == ()

@@ -60,11 +60,11 @@ async def where(case: CaseName, /, *, options: Looking = LOOKING) -> int:
     """Where a case is, since when, what it waits for, and what is next."""
     async with open_store(options) as access:
         found = access.look.line(resolve(access, case))
-        hint = _hint(access, found, options)
+        hint, mends = _hint(access, found, options), mends_of(access, options)
     if options.json:
         print_json(Standing(**_fields(found), hint=hint))
     else:
-        print_lines(where_lines(found, _now(), stuck=found.stuck, hint=hint))
+        print_lines(where_lines(found, _now(), stuck=[mends.complete_in(one) for one in found.stuck], hint=hint))
     return _verdict_code(found)
 
 
@@ -73,10 +73,11 @@ async def show(case: CaseName, /, *, options: Looking = LOOKING) -> int:
     async with open_store(options) as access:
         view = access.look.show(resolve(access, case))
         hint, flags = _hint(access, view, options), run_flags(access, options)
+        stuck = tuple(map(mends_of(access, options).complete_in, view.stuck))
     if options.json:
         print_json(Story(**_fields(view), hint=hint))
     else:
-        print_lines(show_lines(view, _now(), hint=hint, flags=flags))
+        print_lines(show_lines(msgspec.structs.replace(view, stuck=stuck), _now(), hint=hint, flags=flags))
     return _verdict_code(view)
 
 

@@ -13,6 +13,7 @@ from partita.clock import to_datetime
 from partita.errors import NotFound, Rejected, suggest
 from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, chart_of
+from partita.monitor.leaves import end_by_hand
 from partita.monitor.state import QUARANTINE, CaseState, decode_state, message_of
 from partita.monitor.story import StoryLine, tell_all
 from partita.monitor.verdict import BAD, Judged, Next, Verdict, judge, runs_on_themselves, say_on_itself
@@ -210,7 +211,7 @@ def _stuck(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[Grou
 
 def _reasons(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[GroupRow], now: int) -> Iterator[str]:
     if judged.verdict in BAD:
-        yield from _bad(state, judged, now)
+        yield from _bad(state, judged, chart.topology, now)
     for wait in judged.doomed:
         yield f"waits for {' or '.join(wait.types)}, which nothing open can bring about"
     for owed in state.owed.values():
@@ -222,11 +223,20 @@ def _reasons(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[Gr
             yield f"run {run_id} can't move: workflow {run.workflow} is not in this code; deploy it again"
 
 
-def _bad(state: CaseState, judged: Judged, now: int) -> Iterator[str]:
+def _bad(state: CaseState, judged: Judged, topology: Topology, now: int) -> Iterator[str]:
     if judged.verdict == "overdue" and judged.deadline is not None:
         yield f"{judged.at} is overdue by {say_duration(max(now - judged.deadline, 0))}"
     elif judged.explanation:
         yield judged.explanation
+    if judged.verdict == "dead-ended" and state.over is not None and state.over.how == "cancelled":
+        command = end_by_hand(state, topology)
+        yield (
+            f"its workflow says no end when it is cancelled; say it by hand: {command}"
+            if command
+            else (
+                "its workflow says no end when it is cancelled, and no event ends such a case as compensated or failed"
+            )
+        )
     for owed in state.owed.values():
         if owed.observer or owed.stage not in {"dead", "held"}:
             continue

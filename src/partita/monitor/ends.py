@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from partita.messages.envelope import case_of_run
-from partita.monitor.leaves import Asking, WhyNode
+from partita.monitor.leaves import Asking, WhyNode, end_by_hand
 from partita.monitor.ledger import RunTrail
 from partita.monitor.story import say_attempts, say_error
 from partita.store import facts
@@ -19,17 +19,10 @@ def explain_end(asking: Asking, run: RunTrail, ended: Fact) -> WhyNode:
         sentence = f"run {run.run} returned at {asking.when(ended.at)}"
         return asking.leaf("produced", run.workflow, sentence, evidence=[ended])
     asked = run.cancel_asked
-    by = f"{say_by(asked)} " if asked is not None and how == "cancelled" else ""
-    sentence = f"run {run.run} {'was ' if how == 'cancelled' else ''}{how} {by}at {asking.when(ended.at)}"
-    return asking.leaf("took_other_branch", run.workflow, sentence, evidence=[asked, ended])
-
-
-def say_by(asked: Fact) -> str:
-    """Who asked a run to cancel, and why."""
-    body = asked.body
-    if not isinstance(body, facts.CancelAsked):
-        return ""
-    return f"by {body.by or 'somebody'}{f' ({body.reason})' if body.reason else ''}"
+    was, by = ("was ", run.cancelled_by) if how == "cancelled" else ("", "")
+    sentence = f"run {run.run} {was}{how}{by} at {asking.when(ended.at)}"
+    command = end_by_hand(asking.state, asking.topology)
+    return asking.leaf("took_other_branch", run.workflow, sentence, command=command, evidence=[asked, ended])
 
 
 def explain_step_end(asking: Asking, name: str) -> WhyNode | None:

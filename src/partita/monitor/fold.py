@@ -303,10 +303,16 @@ def _forget_step(state: CaseState, run_id: str, step: str) -> None:
         run.open = facts.Open(waits=run.open.waits, steps=left, sleeps=run.open.sleeps, wakes=run.open.wakes)
 
 
+def _cancel_asked(state: CaseState, fact: Fact, body: facts.CancelAsked, chart: Chart) -> None:
+    run = state.runs.get(fact.run or "")
+    if run is not None:
+        run.cancelled_by = body.asked_by
+
+
 def _returned(state: CaseState, fact: Fact, body: facts.Returned, chart: Chart) -> None:
     run = state.runs.pop(fact.run or "", None)
     if run is not None and body.how != "again":
-        state.over = Over(run.workflow, body.how, fact.at)
+        state.over = Over(run.workflow, body.how, fact.at, run.cancelled_by if body.how == "cancelled" else "")
         state.refused = None
 
 
@@ -355,6 +361,7 @@ _ACTS: dict[type[facts.Body], Callable[[CaseState, Fact, Any, Chart], None]] = {
     facts.Stepped: _stepped,
     facts.ChildStarted: _child_started,
     facts.ChildEnded: _child_ended,
+    facts.CancelAsked: _cancel_asked,
     facts.Returned: _returned,
     facts.Incident: _incident,
     facts.Retried: _resumed,

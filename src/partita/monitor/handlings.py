@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from partita.messages.envelope import case_of_run
 from partita.monitor.cases import cannot_move, dead_id
-from partita.monitor.leaves import Asking, Found, WhyNode
+from partita.monitor.leaves import Asking, Found, WhyNode, end_by_hand
 from partita.monitor.ledger import RunTrail
 from partita.monitor.state import CaseWait, Owed, message_of, owed_key
 from partita.monitor.story import say_attempts, say_error, say_failure
@@ -326,7 +326,10 @@ def _explain_ended(asking: Asking, run: RunTrail, ended: Fact, outcome: str) -> 
     how = ended.body.how if isinstance(ended.body, facts.Returned) else "returned"
     event, answer = asking.ledger.last_event_by(run.run), asking.ledger.last_answer_to(run.run)
     late = run.timed_out if answer is None or (run.timed_out and run.timed_out[0].seq > answer.seq) else None
-    sentence = f"run {run.run} {'was ' if how == 'cancelled' else ''}{how} without {outcome}"
+    was, by, command = "", "", ""
+    if how == "cancelled":
+        was, by, command = "was ", run.cancelled_by, end_by_hand(asking.state, asking.topology)
+    sentence = f"run {run.run} {was}{how}{by} without {outcome}"
     if answer is not None and isinstance(answer.body, facts.Handled):
         body = answer.body
         failed = body.outcome == "failed"
@@ -338,7 +341,7 @@ def _explain_ended(asking: Asking, run: RunTrail, ended: Fact, outcome: str) -> 
     if event is not None and isinstance(event.body, facts.Published):
         sentence += f"; its last event was {event.body.type}"
     proof = [late[0] if late is not None else answer, event, ended]
-    return Found(asking.leaf("took_other_branch", run.workflow, sentence, evidence=proof))
+    return Found(asking.leaf("took_other_branch", run.workflow, sentence, command=command, evidence=proof))
 
 
 def _last_error(trail: list[Fact]) -> str:

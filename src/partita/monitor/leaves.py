@@ -12,7 +12,7 @@ import msgspec
 
 from partita.clock import to_datetime
 from partita.messages.envelope import case_of_run
-from partita.messages.topology import Topology
+from partita.messages.topology import MessageEntry, Topology
 from partita.monitor.chart import Chart, case_type_of
 from partita.monitor.ledger import Ledger, RunTrail
 from partita.monitor.state import CaseState
@@ -186,11 +186,7 @@ class Asking:
         message = self.topology.message_by_name.get(message_type)
         if message is None or (message.external is None and not again and self.publisher_of(message_type)):
             return ""
-        line = f"partita signal {shlex.quote(self.case)} {message_type}"
-        if message.case_field is None:
-            return f"{line} '{{...}}'"
-        wanted = ", ".join(f'"{name}": ...' for name in message.fields if name != message.case_field)
-        return f"{line} '{{{wanted}}}'" if wanted else line
+        return say_signal(self.case, message)
 
     def publisher_of(self, event: str) -> str | None:
         """The workflow that publishes an event, in this code or in one that the case has met; None where none does."""
@@ -227,3 +223,24 @@ class Asking:
         away = at - self.now
         side = "now" if away == 0 else f"in {say_duration(away)}" if away > 0 else f"{say_duration(-away)} ago"
         return f"{to_datetime(at).strftime('%Y-%m-%d %H:%M:%SZ')} ({side})"
+
+
+def say_signal(case: str, message: MessageEntry) -> str:
+    """The command that sends a message to a case by hand."""
+    line = f"partita signal {shlex.quote(case)} {message.name}"
+    if message.case_field is None:
+        return f"{line} '{{...}}'"
+    wanted = ", ".join(f'"{name}": ...' for name in message.fields if name != message.case_field)
+    return f"{line} '{{{wanted}}}'" if wanted else line
+
+
+def end_by_hand(state: CaseState, topology: Topology) -> str:
+    """The command that ends a case whose run was cancelled without an end: by what says that it failed, or was undone.
+
+    Empty where a cancellation is not why it has none, or where the app declares no such end.
+    """
+    over, ends = state.over, [one for one in topology.messages if one.ends in {"compensated", "failed"}]
+    if over is None or over.how != "cancelled" or state.ended is not None or state.owed or state.runs:
+        return ""
+    own = sorted((one for one in ends if one.case_type == case_type_of(state.case)), key=lambda one: str(one.ends))
+    return say_signal(state.case, own[0]) if own else ""

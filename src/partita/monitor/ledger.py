@@ -55,6 +55,12 @@ class RunTrail:
         """The last time that somebody asked it to cancel."""
         return next((fact for fact in reversed(self.facts) if isinstance(fact.body, facts.CancelAsked)), None)
 
+    @property
+    def cancelled_by(self) -> str:
+        """` by ada (the customer called)`: who asked it to cancel, and why; empty where nobody did."""
+        body = self.cancel_asked.body if self.cancel_asked is not None else None
+        return f" by {body.asked_by}" if isinstance(body, facts.CancelAsked) else ""
+
     def last_of(self, step: str) -> Fact | None:
         """What was last said of a step of its: of a local step, a child, or a call."""
         said = (fact for fact in reversed(self.facts) if isinstance(fact.body, _AboutStep))

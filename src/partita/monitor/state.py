@@ -63,6 +63,8 @@ class RunState(msgspec.Struct, array_like=True):
     given: tuple[str, ...] = ()
     """Types of what it was handed in its last turn, where that was discarded, and since it stopped."""
     given_at: int = 0
+    cancelled_by: str = ""
+    """Who asked it to cancel, and why."""
 
     @property
     def awaited(self) -> tuple[OpenWait, ...]:
@@ -122,6 +124,8 @@ class Over(msgspec.Struct, array_like=True, gc=False):
     workflow: str
     how: Literal["returned", "cancelled", "failed"]
     at: int
+    by: str = ""
+    """Of a cancelled one: who asked for it, and why."""
 
 
 class Refused(msgspec.Struct, array_like=True, gc=False):

@@ -16,7 +16,7 @@ from partita.clock import US
 from partita.messages.envelope import case_of_run
 from partita.messages.topology import Topology
 from partita.monitor.chart import Chart, case_type_of, chart_of
-from partita.monitor.state import CaseState, Owed, Refused, RunState
+from partita.monitor.state import CaseState, Over, Owed, Refused, RunState
 from partita.store.facts import Open
 
 Verdict = Literal["blind", "failed", "dead-ended", "overdue", "running", "waiting", "compensated", "done"]
@@ -255,7 +255,7 @@ def _explain(state: CaseState, chart: Chart, verdict: Verdict) -> str:
         last = f"; its latest event is {state.latest.type}{unheard}{last}"
     if not ends:
         return f"nothing is owed, timed, awaited or running, and no end is declared{last}"
-    run = f"; run of {state.over.workflow} {state.over.how}" if state.over is not None else ""
+    run = f"; {say_over(state.over)}" if state.over is not None else ""
     return (
         f"nothing is owed, timed, awaited or running, and none of its ends ({', '.join(ends)}) was reached{last}{run}"
     )
@@ -271,6 +271,12 @@ def runs_on_themselves(state: CaseState) -> Iterator[str]:
 def say_on_itself(run: str) -> str:
     """What is to be said of such a run."""
     return f"run {run} waits for what only its own code could bring about; nothing it asked for is open"
+
+
+def say_over(over: Over) -> str:
+    """How the latest run ended."""
+    was, by = ("was ", f" by {over.by}" if over.by else "") if over.how == "cancelled" else ("", "")
+    return f"run of {over.workflow} {was}{over.how}{by}"
 
 
 def say_refused(refused: Refused) -> str:

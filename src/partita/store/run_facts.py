@@ -110,6 +110,11 @@ class CancelAsked(Body, frozen=True, kw_only=True):
     reason: str = ""
     open: Open | None = None
 
+    @property
+    def asked_by(self) -> str:
+        """Who asked, and why."""
+        return f"{self.by or 'somebody'}{f' ({self.reason})' if self.reason else ''}"
+
 
 class Returned(Body, frozen=True, kw_only=True):
     """A run ended: with a value, cancelled, or by continuing as new."""

@@ -27,6 +27,7 @@ from partita.monitor.state import (
 from partita.store.facts import (
     Answered,
     Body,
+    CancelAsked,
     ChildEnded,
     ChoreographedWait,
     Dead,
@@ -471,6 +472,12 @@ def test_a_run_that_has_ended_is_over(how: Any) -> None:
     after = in_run(running(OPEN), Returned(how=how))
 
     assert after == replace(said(running()), runs={}, over=Over("fulfil", how, 1_000))
+
+
+def test_a_run_that_was_cancelled_says_by_whom_and_why() -> None:
+    asked = in_run(running(), CancelAsked(by="ada", reason="no money"))
+    assert in_run(asked, Returned(how="cancelled")).over == Over("fulfil", "cancelled", 1_000, "ada (no money)")
+    assert in_run(asked, Returned(how="returned")).over == Over("fulfil", "returned", 1_000)
 
 
 def test_a_run_that_goes_on_as_new_is_gone_and_not_over() -> None:

@@ -251,7 +251,8 @@ def test_a_quiet_case_without_an_end_is_dead_ended_since_its_latest_event_or_run
             "; its latest event is Quoted; run of close failed",
         ),
         (Latest("Quoted", 6, 3), Over("close", "returned", 8), "; its latest event is Quoted; run of close returned"),
-        (None, Over("close", "cancelled", 8), "; run of close cancelled"),
+        (None, Over("close", "cancelled", 8), "; run of close was cancelled"),
+        (None, Over("close", "cancelled", 8, "ada (no money)"), "; run of close was cancelled by ada (no money)"),
     ],
 )
 def test_a_dead_end_says_what_was_not_reached_and_what_came_last(

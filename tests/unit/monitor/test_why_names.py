@@ -15,6 +15,7 @@ from tests.unit.monitor.situations import Situation
 from tests.unit.monitor.test_why import DECIDE, SHOW, leaves
 from tests.unit.monitor.trails import RUN, Trail
 
+CANCEL = "partita signal order:1 OrderCancelled"
 PACK = "pack/order:1/1"
 
 
@@ -58,7 +59,7 @@ def gone() -> Trail:
     ("situation", "leaf", "said", "command"),
     [
         (situations.run_shipped, "produced", f"run {RUN} returned at ", SHOW),
-        (cancelled, "took_other_branch", f"run {RUN} was cancelled by ada (the customer called) at ", SHOW),
+        (cancelled, "took_other_branch", f"run {RUN} was cancelled by ada (the customer called) at ", CANCEL),
         (
             situations.run_stopped,
             "run_failed_at",
