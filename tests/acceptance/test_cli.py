@@ -249,6 +249,11 @@ def test_cancel_makes_a_run_undo(shell: Shell) -> None:
     assert shell.run("cancel", "1", "--reason", "no money").first == "asked to cancel trip:1"
     shell.until("show", "1", holds=lambda done: "ReleaseSeat" in done.out and "no money" in done.out)
 
+    shell.verdict("1", "dead-ended")
+    by_hand = """partita signal trip:1 TripCancelled '{"reason": ...}' --store partita.db"""
+    for words, code in ((("where", "1"), 2), (("show", "1"), 2), (("ps", "--stuck"), 0)):
+        assert by_hand in shell.run(*words, "--store", "partita.db", code=code).out
+
 
 @pytest.mark.usefixtures("dev")
 def test_a_paused_group_holds_its_cases_until_it_is_resumed(shell: Shell) -> None:

@@ -102,12 +102,13 @@ async def ps(
             )
         except ValueError as error:
             raise Usage(f"--cursor {cursor!r} is none of ours", "Take it from the page before.") from error
-        counts = access.look.count_verdicts()
+        counts, mends = access.look.count_verdicts(), mends_of(access, options)
     if options.json:
         print_json(Page(cases=found, next_cursor=following, counts=counts))
         return Exit.OK
     flag = " --stuck" if stuck else " --waiting" if waiting else " --failed" if failed else ""
     more = f"partita ps{flag} --limit {limit} --cursor {shlex.quote(following)}{options.flags()}" if following else ""
+    found = [msgspec.structs.replace(one, stuck=tuple(map(mends.complete_in, one.stuck))) for one in found]
     print_lines(list_lines(found, counts, _now(), stuck=stuck, more=as_typed(more)))
     return Exit.OK
 
