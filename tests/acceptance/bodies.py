@@ -47,7 +47,7 @@ BODIES = [
     Bad("an array", b"[1]", "Expected `object`, got `array`", "what the type declares", 65),
     Bad("null", b"null", "Expected `object`, got `null`", "what the type declares", 65),
     Bad("no key", _trip(b'""'), "can't be the key of a case of type trip", "A key has 1 to 200 bytes", 65),
-    Bad("a long key", _trip(b'"' + b"k" * 201 + b'"'), "can't be the key of a case", "A key has 1 to 200 bytes", 65),
+    Bad("a long key", _trip(b'"' + b"k" * 201 + b'"'), "is 201; the limit is 200", "raise limits.key_bytes_max", 65),
     Bad("a key with a line end", _trip(b'"a\\nb"'), "can't be the key of a case", "no control characters", 65),
     Bad("a naive time", _trip(at=b'"2026-11-28T12:00:00"'), "is a time without a time zone", "Add one", 65),
 ]

@@ -484,6 +484,8 @@ def test_the_app_and_the_store_are_found_in_partita_toml(shell: Shell) -> None:
 
 
 def test_without_an_engine_a_request_waits_for_the_next_one(shell: Shell) -> None:
+    with shell.dev():
+        pass  # it has made the store
     told = shell.run("emit", "TripAsked", ASKED % "1", "--app", APP, "--json").json
     assert (told["status"], told["queued"], told["case"]) == ("accepted", True, "trip:1")
     assert "no engine is running" in told["note"]
@@ -586,6 +588,8 @@ def test_run_without_an_app_says_how_to_name_one(shell: Shell) -> None:
 
 def test_many_requests_at_once_wait_for_one_another_when_nothing_runs(shell: Shell) -> None:
     shell.env["PARTITA_APP"] = APP
+    with shell.dev():
+        pass  # it has made the store
     asked = [shell.start("emit", "TripAsked", ASKED % str(n)) for n in range(6)]
 
     assert [(process.communicate()[1], process.returncode) for process in asked] == [("", 0)] * 6

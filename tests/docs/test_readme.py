@@ -38,11 +38,16 @@ def test_the_program_runs_and_says_how_the_order_ended(folder: Path) -> None:
 
 
 def test_what_is_typed_beside_the_program_is_accepted(folder: Path) -> None:
+    dev = next(words for words in PARTITA if words[0] == "dev")
     emit = next(words for words in PARTITA if words[0] == "emit")
     where = next(words for words in PARTITA if words == ["where", "order:1"])
 
-    emitted = type_in(folder, "-m", "partita", *emit)
-    found = type_in(folder, "-m", "partita", *where)
+    with subprocess.Popen([sys.executable, "-m", "partita", *dev], cwd=folder, stdout=subprocess.PIPE) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline()
+        emitted = type_in(folder, "-m", "partita", *emit)
+        found = type_in(folder, "-m", "partita", *where)
+        engine.terminate()
 
     assert emitted.returncode == 0, emitted.stderr
     assert "order:1" in found.stdout

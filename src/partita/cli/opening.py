@@ -57,12 +57,14 @@ async def open_store(options: Looking) -> AsyncGenerator[Access]:
         yield access
 
 
-def no_store(settings: Settings) -> Usage:
-    """There is no file where the store should be: what was looked for, and how to name one."""
+def no_store(settings: Settings, *, run: bool = False) -> Usage:
+    """There is no file where the store should be: what was looked for, and how to name one, or make it."""
     source = {"default": "the default"}.get(settings.store_source, settings.store_source)
+    also = ", and so does the same again with --run" if run else ""
     return Usage(
         f"no store at {settings.store} ({source})",
-        "Name one: --store FILE, PARTITA_STORE, or store = ... in partita.toml; `partita dev MODULE:APP` makes one.",
+        "Name one: --store FILE, PARTITA_STORE, or store = ... in partita.toml;"
+        f" `partita dev MODULE:APP` makes one{also}.",
     )
 
 
@@ -79,13 +81,18 @@ def resolve(access: Access, name: str) -> str:
 
 
 def load(settings: Settings) -> App:
-    """The app that is named. Raises Usage where none is, Rejected where it can't be imported."""
+    """The app that is named. Raises Usage where none is, or there is none, Rejected where its code can't be run."""
     if settings.app is None:
         raise Usage("which app?", "Name it: --app module:name, PARTITA_APP, or app = ... in partita.toml.")
     try:
         return load_app(settings.app, settings.folder)
-    except Rejected:
-        raise
+    except Rejected as error:
+        raise Usage(error.why, error.remedy) from error
+    except SystemExit as error:
+        raise Rejected(
+            f"app {settings.app!r} can't be imported: it calls sys.exit({error.code!r}){_where_raised(error)}",
+            "A module that is imported goes on: put that under if __name__ == '__main__'.",
+        ) from error
     except Exception as error:  # importing an app runs users' code
         known = isinstance(error, PartitaError)
         what, _, remedy = (str(error) if known else f"{type(error).__name__}: {error}").partition("\n")

@@ -70,12 +70,12 @@ class Sending(Looking):
         return self.key
 
 
-def find(*, store: str | None, app: str | None) -> Settings:
+def find(*, store: str | None, app: str | None, app_as: str = "--app") -> Settings:
     """Where the store and the app are. Puts the operator's limits in force.
 
     Raises Usage for what names none, or a partita.toml that can't be read.
     """
-    for flag, value in (("--store", store), ("--app", app)):
+    for flag, value in (("--store", store), (app_as, app)):
         if value == "":
             raise Usage(f"{flag} is empty", "Leave it out, or name one.")
     try:

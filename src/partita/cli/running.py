@@ -46,7 +46,7 @@ async def dev(
     options: Answering = ANSWERING,
 ) -> int:
     """Everything in one process on a SQLite file, until Ctrl-C."""
-    settings = find(store=store, app=place)
+    settings = find(store=store, app=place, app_as="MODULE:APP")
     app = load(settings)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     await _run(app, settings, as_json=options.json)

@@ -20,6 +20,7 @@ from partita.messages.topology import MessageEntry, Topology
 from partita.monitor.cases import Where
 from partita.retry import duration_us
 from partita.runtime.access import Access, open_access
+from partita.runtime.backends import find_holder
 from partita.runtime.requests import Request, check_named_case
 
 Json = Annotated[str, Parameter(name="JSON", allow_leading_hyphen=True, help="The message; - reads it, @file too.")]
@@ -138,8 +139,10 @@ async def send_for_case(case: str, request: Request, options: Sending) -> int:
 async def _send_new(request: Request, options: Sending) -> int:
     """Put a request that may be the first of its case, and of its store, if an app is there to say what fits."""
     settings = options.settings()
-    if settings.app is None and not settings.store.is_file():
-        raise no_store(settings)
+    is_made = settings.store.is_file() or find_holder(settings.store) is not None  # by an engine that is starting
+    if not is_made and not (options.run and settings.app is not None):
+        # What is left at a place that was mistyped is left for nobody.
+        raise no_store(settings, run=settings.app is not None)
     async with open_access(settings.store) as access:
         prepare(access, options)
         version = _version(access, request) if settings.store.is_file() or access.app is not None else 1

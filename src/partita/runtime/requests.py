@@ -129,8 +129,8 @@ def check_named_case(request: Request) -> None:
     """Raise Rejected, or LimitExceeded, where a request names a case in a way that no case is named."""
     if request.case and not is_case(request.case):
         case_type, _, key = request.case.partition(":")
-        if key and is_case(f"{case_type}:1"):
-            case_name(case_type, key)  # what is wrong is in the key: it says what
+        if not holds_control(key) and is_case(f"{case_type}:1") and key:
+            case_name(case_type, key)  # it is too long, and is told by how much
         raise Rejected(f"{shortened(request.case, 80)!r} is no case", "Write it as type:key, as in order:12345.")
 
 

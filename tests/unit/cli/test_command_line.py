@@ -107,10 +107,9 @@ def test_a_file_that_is_no_store_is_left_as_it_was(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("def (", "SyntaxError: invalid syntax"),
-        ("shop = 7", "'app' in module {} is no App"),
+        ("import sys; sys.exit(3)", "it calls sys.exit(3) ({file}, line 1)"),
     ],
 )
 def test_an_app_that_can_not_be_imported_says_why(
@@ -120,7 +119,39 @@ def test_an_app_that_can_not_be_imported_says_why(
     Path(f"{module}.py").write_text(source)
 
     assert run(["dev", f"{module}:app"]) == 65
-    assert said.format(module) in error_of(capsys)[0]
+    assert said.format(file=Path(f"{module}.py").absolute()) in error_of(capsys)[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "said"),
+    [
+        ("import nothing_of_that_name", "{}:app", "No module named 'nothing_of_that_name'"),
+        ("", "nothing_of_that_name:app", "No module named 'nothing_of_that_name'"),
+        ("", "{}", "names no app"),
+        ("shop = 7", "{}:app", "is no App"),
+        ("", "", "MODULE:APP is empty"),
+    ],
+)
+def test_no_app_is_a_matter_of_usage(
+    source: str, place: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = f"none_{tmp_path.name}"
+    Path(f"{module}.py").write_text(source)
+
+    assert run(["dev", place.format(module)]) == 64
+    assert said in error_of(capsys)[0]
+
+
+@pytest.mark.parametrize("words", [["emit", "Placed", "{}"], ["start", "fulfil", "{}"]])
+def test_a_request_makes_no_store_where_nobody_would_find_it(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--store", "typo.db", "--app", "shop:app"]) == 64
+
+    what, remedy = error_of(capsys)
+    assert what == "error: no store at typo.db (--store)"
+    assert remedy.endswith("`partita dev shop:app --store typo.db` makes one, and so does the same again with --run.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_are_json_where_json_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

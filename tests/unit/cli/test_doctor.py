@@ -95,6 +95,28 @@ def test_a_store_of_a_newer_format_is_refused_with_the_remedy(
     assert capsys.readouterr().err.splitlines()[1].startswith("Install the newer version")
 
 
+async def test_a_newer_format_that_can_be_read_asks_for_the_newer_version_and_no_backup(store: Path) -> None:
+    connection = apsw.Connection(str(store))
+    connection.execute("update meta set value = '9' where key = 'format'")
+    connection.close()
+
+    findings = examine(store)
+    (wrong,) = [finding for finding in findings if not finding.well]
+    assert (wrong.name, wrong.remedy) == ("format", "Install the newer version: pip install --upgrade partita")
+    assert "a newer partita has written it" in wrong.said
+    assert "tables" not in named(findings)
+
+
+def test_what_is_left_of_a_store_that_was_cut_off_is_not_well(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store.write_bytes(store.read_bytes()[:5_000])
+
+    assert run(["doctor", "--store", str(store)]) == 2
+    said = capsys.readouterr().out
+    assert said.startswith("not well: file\n")
+    assert "restore the last backup" in said
+    assert "Run `partita doctor`" not in said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

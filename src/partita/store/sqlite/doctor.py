@@ -24,7 +24,7 @@ from partita.store.sqlite.bookkeeping import check_bookkeeping
 from partita.store.sqlite.chain import find_break
 from partita.store.sqlite.connection import Rows, open_connection
 from partita.store.sqlite.lock import find_holder, lock_path
-from partita.store.sqlite.migrate import find_meta, list_migrations, read_format, read_generation
+from partita.store.sqlite.migrate import UPGRADE, Unreadable, find_meta, list_migrations, read_format, read_generation
 from partita.store.sqlite.names import Names
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
@@ -47,11 +47,22 @@ def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
     """
     connection = open_connection(path, readonly=True)
     try:
-        found = read_format(connection, name=str(path))
+        try:
+            found = read_format(connection, name=str(path))
+        except Unreadable as error:
+            return [_broken(path, error), _disk(path)]
         findings = [_file(path, connection), _format(path, connection, found), _lock(path, connection), _disk(path)]
-        return [*findings, *(_contents(connection, projecting) if found else ())]
+        is_newer = found > list_migrations()[-1][0]  # what stands in it can be read; how it is kept is not known here
+        return [*findings, *(_contents(connection, None if is_newer else projecting) if found else ())]
     finally:
         connection.close()
+
+
+def _broken(path: Path, error: Unreadable) -> Finding:
+    """A file that can't even be asked which format it has."""
+    said = f"{path.absolute()}, {_say_bytes(path.stat().st_size)}: {one_line(error.__cause__ or error)}"
+    facts: dict[str, int | str | None] = {"path": str(path.absolute()), "size_bytes": path.stat().st_size}
+    return Finding(name="file", well=False, said=said, remedy=_RESTORE, facts=facts)
 
 
 def _file(path: Path, connection: apsw.Connection) -> Finding:
@@ -101,6 +112,9 @@ def _format(path: Path, connection: apsw.Connection, found: int) -> Finding:
     if not found:
         remedy = f"It holds nothing. Start an engine on it: partita dev MODULE:APP --store {shlex.quote(str(path))}"
         return Finding(name="format", well=False, said=said, remedy=remedy, facts=facts)
+    if found > newest:
+        said += "; a newer partita has written it, and this one can only read it"
+        return Finding(name="format", well=False, said=said, remedy=f"{UPGRADE}", facts=facts)
     if journal != "wal":
         said += f", journal mode {journal}"
         remedy = "Another program changed it: the next engine that opens the store sets it to wal again."

@@ -16,6 +16,7 @@ from partita.store.sqlite.connection import APPLICATION_ID
 READABLE_FROM = 1
 """The oldest format whose readers understand what this version writes."""
 
+UPGRADE = "Install the newer version: pip install --upgrade partita"
 IF_BROKEN = "Run `partita doctor`, and check the file's permissions; if it is broken, restore the last backup."
 
 _SELECT_META = "select value from meta where key = ?"
@@ -57,10 +58,14 @@ def read_format(connection: apsw.Connection, *, name: str) -> int:
         raise _unreadable(name, error) from error
 
 
+class Unreadable(StoreError):
+    """The file is a store of ours, or was one, and can't be read."""
+
+
 def _unreadable(name: str, error: Exception) -> StoreError:
     if is_full(error, Path(name)):
         return no_room(name, error)
-    return StoreError(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
+    return Unreadable(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
 
 
 def _refuse_newer(connection: apsw.Connection, *, name: str) -> int:
@@ -71,7 +76,7 @@ def _refuse_newer(connection: apsw.Connection, *, name: str) -> int:
     if limit > newest:
         raise StoreError(
             f"store {name}: format {found} was written by a newer partita; this one knows formats up to {newest}\n"
-            "Install the newer version: pip install --upgrade partita"
+            f"{UPGRADE}"
         )
     return found
 
