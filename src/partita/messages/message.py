@@ -215,7 +215,7 @@ def holds_control(text: str) -> bool:
 
 def _describe(cls: type[Any]) -> MessageType:
     if not is_message_class(cls):
-        raise DefinitionError(f"{cls!r} is no message\nDerive it from Event, Command or Query.")
+        raise DefinitionError(f"{cls!r} is no message\nDerive it from Event or Command.")
     declared: Declared = cls.__partita__
     hints = _hints(cls, declared.name)
     unknown = [name for name in declared.secret if name not in hints]

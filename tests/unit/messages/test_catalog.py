@@ -115,7 +115,7 @@ def test_a_class_whose_fields_cannot_be_read_is_refused_when_it_is_added() -> No
 
 
 def test_what_is_no_message_is_refused() -> None:
-    with refusal(DefinitionError, "is no message", "Derive it from Event, Command or Query"):
+    with refusal(DefinitionError, "is no message", "Derive it from Event or Command"):
         CATALOG.encode(Line("a", 1))
 
 

@@ -262,7 +262,7 @@ def test_a_case_type_that_is_no_word_is_refused(name: str) -> None:
 @pytest.mark.parametrize("cls", [str, Event, Command, Query])
 def test_only_a_declared_class_is_a_message_class(cls: type) -> None:
     assert not is_message_class(cls)
-    with refusal(DefinitionError, "is no message", "Derive it from Event, Command or Query"):
+    with refusal(DefinitionError, "is no message", "Derive it from Event or Command"):
         describe(cls)
 
 
