@@ -340,6 +340,8 @@ def test_a_store_that_can_not_be_used_is_left_as_it_was(
     store = tmp_path / "partita.db"
     spoil(store)
     before = store.read_bytes()
+    for beside in tmp_path.glob("partita.db?*"):
+        beside.unlink()
 
     for words in (("where", "1"), ("ps",), ("emit", "TripAsked", '{"trip_id": "2", "seats": 2}'), ("doctor",)):
         told = tell(shell, *words)
@@ -349,6 +351,7 @@ def test_a_store_that_can_not_be_used_is_left_as_it_was(
         assert said in done.err
         assert remedy in done.err.splitlines()[-1]
     assert store.read_bytes() == before
+    assert list(tmp_path.glob("partita.db?*")) == [], "nothing is left beside it"
 
 
 def test_a_directory_that_can_not_be_written_is_named_with_the_remedy(tmp_path: Path, tell: Any) -> None:

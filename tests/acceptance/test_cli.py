@@ -604,3 +604,20 @@ def test_a_remedy_names_the_store_that_the_command_named(shell: Shell) -> None:
     assert done.err.splitlines()[1] == (
         """Send it: partita signal trip:7 ReserveSeat '{"trip_id": "7", "seats": 2}' --store other.db"""
     )
+
+
+def test_what_a_terminal_has_no_letter_for_is_told_in_escapes(shell: Shell) -> None:
+    shell.env["PYTHONIOENCODING"] = "ascii"
+    said = shell.run("emit", "TripAsked", '{"trip_id": "\u00e4", "seats": 2}', "--app", APP, "--run").first
+
+    assert said == "published TripAsked for trip:\\xe4"
+
+
+def test_an_engine_whose_socket_is_gone_is_started_anew(shell: Shell) -> None:
+    with shell.dev() as dev:
+        Path(dev.said["socket"]).unlink()
+        done = shell.run("emit", "TripAsked", ASKED % "1", "--app", APP, code=70)
+
+    what, remedy = done.err.splitlines()
+    assert f"process {dev.process.pid} holds it, and its socket {dev.said['socket']} is not there" in what
+    assert f"start that engine anew (kill {dev.process.pid})" in remedy

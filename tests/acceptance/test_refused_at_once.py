@@ -74,7 +74,12 @@ WRONG: list[tuple[str, Request, str, str]] = [
         "case trip:done has no open run: it is done with TicketPrinted",
         "There is nothing to cancel. Its story: partita show trip:done",
     ),
-    ("no dead letter", Request(op="discard", key="k", case="trip:1"), "no dead letter 'trip:1'", "partita dead list"),
+    (
+        "no dead letter",
+        Request(op="discard", key="k", case="trip:1"),
+        "case trip:1 has no dead letter",
+        "partita dead list",
+    ),
 ]
 
 

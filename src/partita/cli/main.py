@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Group
 from msgspec.structs import replace
@@ -66,6 +67,9 @@ def _version() -> str:
 
 def main() -> None:
     """The entry point: run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal has no letter for is no reason to fail after the deed
+            stream.reconfigure(errors="backslashreplace")
     leave(run(sys.argv[1:]))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import shlex
-from collections.abc import AsyncGenerator
+import sysconfig
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from partita.cli.options import Looking, Sending, check_text
 from partita.cli.output import print_note
 from partita.cli.suggesting import Mends, as_typed, say_flags
 from partita.dying import last_word
-from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, shortened, suggest
+from partita.errors import CallFailed, NotFound, PartitaError, Rejected, Unknown, shortened
 from partita.messages.topology import Topology
 from partita.monitor.cases import Where
 from partita.monitor.story import say_attempts, say_error
@@ -75,9 +76,19 @@ def resolve(access: Access, name: str) -> str:
         return access.look.resolve(name)
     except NotFound as error:
         listed, _ = access.look.list_cases(limit=NEAR_MAX)
-        keys = {line.case.partition(":")[2]: line.case for line in listed}
-        near = suggest(name, [*(line.case for line in listed), *keys]) if len(name) <= NEAR_MAX else ""
+        near = near_case(name, [line.case for line in listed]) if len(name) <= NEAR_MAX else ""
         raise NotFound(shortened(error.why, NEAR_MAX), near or error.remedy) from error
+
+
+def near_case(name: str, cases: Sequence[str]) -> str:
+    """The nearest case, as it is typed; what two of one type share with each other makes them no more alike."""
+    case_type, _, key = name.partition(":")
+    of_type = {case.partition(":")[2]: case for case in cases if case.startswith(f"{case_type}:")}
+    if key and of_type:
+        near = get_close_matches(key, of_type, n=1)
+        return f"Did you mean {shlex.quote(of_type[near[0]])}?" if near else ""
+    near = get_close_matches(name, [*cases, *(case.partition(":")[2] for case in cases)], n=1)
+    return f"Did you mean {shlex.quote(near[0])}?" if near else ""
 
 
 def load(settings: Settings) -> App:
@@ -107,13 +118,19 @@ def _where_raised(error: BaseException) -> str:
     place, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<") and not Path(file).is_relative_to(_OURS) and file != importlib.__file__:
+        if not file.startswith("<") and not _is_anothers(Path(file)):
             place = f" ({file}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
 
 
+def _is_anothers(file: Path) -> bool:
+    """Whether a file is ours, or Python's own: on the way through them, nobody has to look for the mistake."""
+    return file.is_relative_to(_OURS) or (file.is_relative_to(_PYTHONS) and "site-packages" not in file.parts)
+
+
 _OURS = Path(__file__).parents[1]
+_PYTHONS = Path(sysconfig.get_path("stdlib"))
 
 
 def topology_of(access: Access) -> Topology:

@@ -209,6 +209,11 @@ def _not_json(what: str, raw: bytes, error: Exception) -> MessageError:
         return MessageError(
             f"{what}: a number in it is an integer beyond 64 bits, or no finite float\nSend it as text."
         )
+    try:
+        raw.decode()
+    except UnicodeDecodeError as flaw:
+        wrong = raw[flaw.start : flaw.end].hex(" ")
+        return MessageError(f"{what}: not JSON: not UTF-8 at byte {flaw.start + 1} ({wrong})\nSend JSON in UTF-8.")
     return MessageError(
         f"{what}: not JSON: {error}\nSend JSON in UTF-8, without NaN, Infinity or half surrogate pairs."
     )

@@ -99,11 +99,7 @@ class Access:
                 if refused > 1:  # once may have been a race with another process's first steps
                     raise
                 if self._clock.now_us() > give_up_at:
-                    who = f"process {holder.pid}" if holder else "another process"
-                    raise StoreError(
-                        f"store {self.path}: {who} holds it and does not answer: {error}\n"
-                        "It may be starting or stopping: try again."
-                    ) from error
+                    raise _silent(self.path, holder, error) from error
             await self._clock.sleep(0.02 + 0.03 * self._clock.chance())
 
     def close(self) -> None:
@@ -164,6 +160,20 @@ class Access:
         if stored is None:
             raise Rejected(f"store {self.path} is new, and no app is known", "Name the app: --app module:name.")
         return stored
+
+
+def _silent(path: Path, holder: Holder | None, error: Exception) -> StoreError:
+    """Somebody holds the store, and nobody listens."""
+    who = f"process {holder.pid}" if holder else "another process"
+    if holder is None or holder.socket.exists():
+        return StoreError(
+            f"store {path}: {who} holds it and does not answer: {error}\nIt may be starting or stopping: try again."
+        )
+    return StoreError(
+        f"store {path}: {who} holds it, and its socket {holder.socket} is not there\n"
+        f"It may be starting or stopping: try again. If it stays away, start that engine anew (kill {holder.pid}):"
+        " it makes its socket when it starts, and nothing is lost."
+    )
 
 
 def _left(store: Store) -> Iterator[Requested]:

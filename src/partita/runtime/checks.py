@@ -237,8 +237,8 @@ def find_dead(request: Request, work: WorkReader) -> list[ObligationRow]:
         and (not request.group or row.group == request.group)
     ]
     if not rows:
-        what = request.message or request.case
-        raise NotFound(f"no dead letter {what!r}", "`partita dead list` has those that there are.")
+        why = f"no dead letter {request.message!r}" if request.message else f"case {request.case} has no dead letter"
+        raise NotFound(why, "`partita dead list` has those that there are.")
     if request.message and len({row.message for row in rows}) > 1:
         raise Rejected(f"{request.message!r} begins several ids", "Write more of the id.")
     return rows

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from partita.errors import DefinitionError, Rejected
+from partita.errors import DefinitionError, Rejected, sentences, suggest
 from partita.limits import Limits, check_setting
 
 CONFIG_NAME = "partita.toml"
 DEFAULT_STORE = "partita.db"
+_KEYS = ("app", "store", "limits")
 LIMITS_PREFIX = "PARTITA_LIMITS_"
 
 
@@ -123,7 +124,12 @@ def _find_config(start: Path) -> tuple[dict[str, object], Path]:
         path = folder / CONFIG_NAME
         if path.is_file():
             try:
-                return tomllib.loads(path.read_text("utf-8")), folder
+                found = tomllib.loads(path.read_text("utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
                 raise Rejected(f"{path} can't be read: {error}", "Mend it, or name --store and --app.") from error
+            for key in found:
+                if key not in _KEYS:
+                    known = f"It knows {', '.join(_KEYS[:-1])} and {_KEYS[-1]}."
+                    raise Rejected(f"{path}: {key} is no setting", sentences(suggest(key, _KEYS), known))
+            return found, folder
     return {}, start.resolve()

@@ -429,3 +429,15 @@ def test_an_enum_in_a_struct_is_looked_at_by_its_members() -> None:
     assert decode(encode(Sold(Channel.SHOP)), Sold) == Sold(Channel.SHOP)
     with refusal(MessageError, "Weighed: $.weight is inf", "send None"):
         encode(Weighed(Weight.HEAVY))
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"order_id":"\xed\xa0\x80","pence":1}', "body: not JSON: not UTF-8 at byte 14 (ed)"),
+        (b'{"a":"\xc3\xa4\xff"}', "body: not JSON: not UTF-8 at byte 9 (ff)"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named_with_their_place(raw: bytes, said: str) -> None:
+    with refusal(MessageError, said, "Send JSON in UTF-8."):
+        check_raw(raw)

@@ -121,3 +121,20 @@ def test_users_code_finds_the_store_that_is_run(tmp_path: Path, monkeypatch: pyt
     with naming_store(Path("here.db")):
         pass
     assert find_settings().store == Path("before.db")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('stores = "a.db"', "stores is no setting\nDid you mean store? It knows app, store and limits."),
+        ("[limit]\nkey_bytes_max = 1", "limit is no setting\nDid you mean limits?"),
+        ("xyz = 1", "xyz is no setting\nIt knows app, store and limits."),
+    ],
+)
+def test_a_setting_that_there_is_not_is_refused_and_the_known_ones_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "partita.toml").write_text(text)
+
+    with pytest.raises(Rejected) as error:
+        find_settings(start=tmp_path)
+
+    assert said in str(error.value)

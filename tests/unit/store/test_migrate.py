@@ -175,7 +175,7 @@ def test_a_place_that_cannot_be_written_is_refused_with_a_remedy(tmp_path: Path)
     assert "there is no directory" in attempt(tmp_path / "nowhere" / "shop.db")
     assert "cannot make its lock file" in attempt(Path("/proc/shop.db"))
     (tmp_path / "folder.db").mkdir()
-    assert "cannot be opened" in attempt(tmp_path / "folder.db")
+    assert "that is a directory" in attempt(tmp_path / "folder.db")
 
 
 def test_a_missing_store_is_not_made_by_reading_it(tmp_path: Path) -> None:

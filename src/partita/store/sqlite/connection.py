@@ -50,10 +50,11 @@ def forget_memory(place: str) -> None:
         kept.close()
 
 
-def open_connection(place: str | Path, *, readonly: bool = False) -> apsw.Connection:
+def open_connection(place: str | Path, *, readonly: bool = False, sealed: bool = False) -> apsw.Connection:
     """Open a database; a missing file is made unless `readonly`. Raises StoreError that says what to do.
 
-    One that lies where nothing can be written is read as it stands: what is written to it later is not seen.
+    One that lies where nothing can be written, or is to be read as if it did (`sealed`), is read as it stands: what is
+    written to it later is not seen.
     """
     if isinstance(place, str) and place.startswith(MEMORY):
         if place not in _kept:
@@ -66,7 +67,7 @@ def open_connection(place: str | Path, *, readonly: bool = False) -> apsw.Connec
         raise StoreError(f"store {path}: there is no such file\nName an existing store, or start an app on it first.")
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     name, may = str(path), "read" if readonly else "written"
-    if readonly and _is_sealed(path):
+    if readonly and (sealed or _is_sealed(path)):
         name, flags = f"{path.absolute().as_uri()}?immutable=1", flags | apsw.SQLITE_OPEN_URI
     try:
         connection = apsw.Connection(name, flags=flags, statementcachesize=512)

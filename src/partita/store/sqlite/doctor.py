@@ -16,7 +16,7 @@ from pathlib import Path
 import apsw
 
 from partita.clock import SystemClock, to_rfc3339
-from partita.errors import one_line
+from partita.errors import StoreError, one_line
 from partita.store.audit import Shelves, audit
 from partita.store.health import Finding
 from partita.store.port import Projection, TrailReader
@@ -24,7 +24,15 @@ from partita.store.sqlite.bookkeeping import check_bookkeeping
 from partita.store.sqlite.chain import find_break
 from partita.store.sqlite.connection import Rows, open_connection
 from partita.store.sqlite.lock import find_holder, lock_path
-from partita.store.sqlite.migrate import UPGRADE, Unreadable, find_meta, list_migrations, read_format, read_generation
+from partita.store.sqlite.migrate import (
+    IF_BROKEN,
+    UPGRADE,
+    find_meta,
+    list_migrations,
+    read_format,
+    read_generation,
+    refuse_others,
+)
 from partita.store.sqlite.names import Names
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
@@ -48,8 +56,11 @@ def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
     connection = open_connection(path, readonly=True)
     try:
         try:
+            refuse_others(path)
             found = read_format(connection, name=str(path))
-        except Unreadable as error:
+        except StoreError as error:
+            if IF_BROKEN not in str(error):
+                raise
             return [_broken(path, error), _disk(path)]
         findings = [_file(path, connection), _format(path, connection, found), _lock(path, connection), _disk(path)]
         is_newer = found > list_migrations()[-1][0]  # what stands in it can be read; how it is kept is not known here
@@ -58,7 +69,7 @@ def examine(path: Path, projecting: Projecting | None = None) -> list[Finding]:
         connection.close()
 
 
-def _broken(path: Path, error: Unreadable) -> Finding:
+def _broken(path: Path, error: StoreError) -> Finding:
     """A file that can't even be asked which format it has."""
     said = f"{path.absolute()}, {_say_bytes(path.stat().st_size)}: {one_line(error.__cause__ or error)}"
     facts: dict[str, int | str | None] = {"path": str(path.absolute()), "size_bytes": path.stat().st_size}

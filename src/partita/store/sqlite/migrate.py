@@ -11,7 +11,7 @@ import apsw
 from partita.clock import Clock
 from partita.errors import StoreError
 from partita.store.health import is_full, no_room
-from partita.store.sqlite.connection import APPLICATION_ID
+from partita.store.sqlite.connection import APPLICATION_ID, open_connection
 
 READABLE_FROM = 1
 """The oldest format whose readers understand what this version writes."""
@@ -58,14 +58,27 @@ def read_format(connection: apsw.Connection, *, name: str) -> int:
         raise _unreadable(name, error) from error
 
 
-class Unreadable(StoreError):
-    """The file is a store of ours, or was one, and can't be read."""
+def refuse_others(path: Path) -> None:
+    """Refuse what is no store of ours, or no longer one, before anything is made beside it: a lock, a log, its index.
+
+    What has a log beside it is looked at later: it can be read with that alone.
+    """
+    if path.is_dir():
+        raise StoreError(f"store {path}: that is a directory\nName a file in it.")
+    beside = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
+    if not path.is_file() or any(one.exists() and one.stat().st_size for one in beside):
+        return
+    connection = open_connection(path, readonly=True, sealed=True)
+    try:
+        read_format(connection, name=str(path))
+    finally:
+        connection.close()
 
 
 def _unreadable(name: str, error: Exception) -> StoreError:
     if is_full(error, Path(name)):
         return no_room(name, error)
-    return Unreadable(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
+    return StoreError(f"store {name}: cannot be read ({error})\n{IF_BROKEN}")
 
 
 def _refuse_newer(connection: apsw.Connection, *, name: str) -> int:

@@ -19,7 +19,15 @@ from partita.store.sqlite.connection import Rows, is_memory, open_connection, se
 from partita.store.sqlite.inline import InlineLane
 from partita.store.sqlite.lanes import Lane, OnStopped, ThreadLane
 from partita.store.sqlite.lock import StoreLock, hold
-from partita.store.sqlite.migrate import IF_BROKEN, find_meta, migrate, read_format, read_generation, set_meta
+from partita.store.sqlite.migrate import (
+    IF_BROKEN,
+    find_meta,
+    migrate,
+    read_format,
+    read_generation,
+    refuse_others,
+    set_meta,
+)
 from partita.store.sqlite.readers import SqliteCases, SqliteTrail, SqliteWork
 from partita.store.sqlite.wal import count_lost, log_path
 from partita.store.sqlite.writer import Executor, Faults
@@ -126,6 +134,8 @@ def open_store(
     second line says what to do, where the file is held, newer, not ours, or cannot be written.
     """
     memory = is_memory(place)
+    if not memory:
+        refuse_others(Path(place))
     lock = None if memory else _hold(Path(place), clock)
     try:
         if lock and Path(place).exists():
@@ -154,6 +164,7 @@ def open_store(
 
 def open_reader(path: str | Path, *, clock: Clock, projection: Projection) -> SqliteReader:
     """Read a store, whoever writes it. Raises StoreError where there is none, or none that this version can read."""
+    refuse_others(Path(path))
     connection = open_connection(path, readonly=True)
     if read_format(connection, name=str(path)) == 0:
         raise StoreError(f"store {path}: the file is empty\nName an existing store, or start an app on it first.")
