@@ -42,7 +42,14 @@ ROOMS = {
         ),
     ),
     "dispatch": Room(
-        ("choreography/dispatch.py", "choreography/handling.py", "choreography/lanes.py", "choreography/relay.py"),
+        (
+            "choreography/dispatch.py",
+            "choreography/handling.py",
+            "choreography/lanes.py",
+            "choreography/places.py",
+            "choreography/policy.py",
+            "choreography/relay.py",
+        ),
         ("tests/unit/choreography",),
     ),
     "fold": Room(("monitor/fold.py", "monitor/state.py"), ("tests/unit/monitor",)),

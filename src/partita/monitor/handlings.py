@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from partita.clock import US
+from partita.limits import LIMITS
 from partita.messages.envelope import case_of_run
 from partita.monitor.cases import cannot_move, dead_id
 from partita.monitor.leaves import Asking, Found, WhyNode, end_by_hand
@@ -12,6 +14,7 @@ from partita.monitor.ledger import RunTrail
 from partita.monitor.state import CaseWait, Owed, message_of, owed_key
 from partita.monitor.story import say_attempts, say_error, say_failure
 from partita.monitor.verdict import OpenWaitFor, doomed_waits, say_on_itself
+from partita.retry import say_duration
 from partita.store import facts
 from partita.store.body import OpenStep
 from partita.store.facts import Fact
@@ -90,7 +93,10 @@ def _moving(asking: Asking, message: str, owed: Owed, trail: list[Fact], evidenc
     if message in asking.outbox:
         sentence = f"{what} is in the outbox, not yet carried to {group}"
         return asking.leaf("in_outbox", what, sentence, command="partita doctor", evidence=evidence)
-    sentence = f"{what} is in {group}'s hands since {asking.when(owed.moved or owed.since)}"
+    edge = asking.chart.edges.get((group, what))
+    may_us = int(LIMITS.attempt_s * US) if edge is None or edge.policy.timeout_us is None else edge.policy.timeout_us
+    most = "" if group.startswith("workflow:") else f", where one attempt may take {say_duration(may_us)}"
+    sentence = f"{what} is in {group}'s hands since {asking.when(owed.moved or owed.since)}{most}"
     return asking.leaf("in_progress", what, sentence, evidence=evidence)
 
 

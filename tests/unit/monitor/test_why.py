@@ -329,6 +329,13 @@ def test_a_start_that_was_turned_down_is_why_nothing_came_of_it(outcome: str) ->
     ]
 
 
+def test_what_is_being_handled_says_how_long_that_may_take() -> None:
+    sentence = situations.approved().why("OrderShipped").leading.sentence
+
+    assert sentence.startswith("OrderApproved is in inventory's hands since ")
+    assert sentence.endswith(", where one attempt may take 5 min")
+
+
 def test_a_request_that_an_engine_has_found_is_in_progress() -> None:
     trail = situations.requested()
     trail.engine_running = True
