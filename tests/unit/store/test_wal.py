@@ -18,8 +18,8 @@ from tests.unit.store.sqlite_desk import opened
 COMMITS = 20
 
 
-def log_of(folder: Path) -> tuple[bytes, bytes]:
-    """The file and the log of a database with COMMITS commits that were never folded back."""
+def log_of(folder: Path, most: int = 6_000) -> tuple[bytes, bytes]:
+    """The file and the log of a database with COMMITS commits, of so many bytes at most, never folded back."""
     path = folder / "whole.db"
     connection = apsw.Connection(str(path))
     for pragma in ("journal_mode=wal", "synchronous=full", "wal_autocheckpoint=0"):
@@ -27,7 +27,7 @@ def log_of(folder: Path) -> tuple[bytes, bytes]:
     dice = random.Random(7)
     connection.execute("create table t (body)")
     for _ in range(COMMITS - 1):
-        connection.execute("insert into t values (?)", ("x" * dice.randrange(10, 6_000),))
+        connection.execute("insert into t values (?)", ("x" * dice.randrange(10, most),))
     file, log = path.read_bytes(), log_path(path).read_bytes()
     connection.close()
     return file, log
@@ -58,8 +58,11 @@ def test_every_flipped_bit_that_loses_more_than_the_last_commit_is_seen(tmp_path
         assert lost == max(0, COMMITS - left - 1)
 
 
-def test_every_flipped_bit_in_the_head_of_a_frame_is_seen_also_where_one_commit_lies_behind_it(tmp_path: Path) -> None:
-    file, log = log_of(tmp_path)
+@pytest.mark.parametrize("most", [6_000, 11], ids=["growing", "of two pages, which one bit can take away"])
+def test_every_flipped_bit_in_the_head_of_a_frame_is_seen_also_where_one_commit_lies_behind_it(
+    tmp_path: Path, most: int
+) -> None:
+    file, log = log_of(tmp_path, most)
     heads = range(32, len(log), 24 + 4096)
     ends = [at for at in heads if any(log[at + 4 : at + 8])]
     for head in heads[heads.index(ends[-4]) : heads.index(ends[-2]) + 1]:

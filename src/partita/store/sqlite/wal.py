@@ -53,9 +53,7 @@ def count_lost(connection: apsw.Connection, path: Path) -> int:
         salt = head.salt if head.whole else frames[min(max(valid - 1, 0), len(frames) - 1)].salt
         behind = [frame for frame in frames[max(valid, 0) :] if _is_near(frame.salt, salt)]
         commits = sum(1 for frame in behind if frame.size)
-        if (
-            commits == 1
-        ):  # it may be the torn end that nobody was told of, or the only one whose end is still to be seen
+        if commits == 1:  # the torn end that nobody was told of, or the only one whose end is still to be seen
             commits += sum(1 for frame in behind if not frame.size and _lost_its_end(file, frame, head))
     return max(0, commits - 1)
 
