@@ -509,7 +509,7 @@ async def test_a_case_with_a_run_of_a_gone_workflow_can_not_be_cancelled_in_sile
         await client.start(wait_for_note, Placed())
 
     async with App("shop", services=[noting([])]).run(store) as client:
-        with pytest.raises(Rejected, match="is not known here\nIts workflow is not in this app"):
+        with pytest.raises(Rejected, match="can't move: workflow wait_for_note is not in this code\nDeploy it again"):
             await ask(client, "cancel", case=CASE)
 
 
