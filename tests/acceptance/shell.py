@@ -60,7 +60,8 @@ class Shell:
     def run(self, *words: str, typed: str | None = None, code: int | None = 0) -> Done:
         """Run a command to its end; `code` is the exit code that it has to have."""
         process = self.start(*words, stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE)
-        out, err = process.communicate(typed, timeout=DEADLINE_S)
+        with ending(process):
+            out, err = process.communicate(typed, timeout=DEADLINE_S)
         done = Done(process.returncode, out, err)
         assert code is None or done.code == code, f"partita {' '.join(words)}: {done}"
         return done
@@ -91,7 +92,18 @@ class Shell:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=DEADLINE_S)
+            with ending(process):
+                process.communicate(timeout=DEADLINE_S)
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A process that does not end in time is killed: a test that has failed leaves nothing behind."""
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 @dataclass
