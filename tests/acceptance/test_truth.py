@@ -197,6 +197,8 @@ def test_after_a_deploy_the_printed_command_mends(
 
 def test_a_request_that_was_left_is_carried_out_by_the_dev_that_why_prints(tmp_path: Path) -> None:
     shell = hires(tmp_path, "choreography")
+    with shell.dev("hire_app:choreography"):
+        pass  # it makes the store
     shell.run("emit", "HireAsked", json.dumps({"hire_id": "request-left-1"}))
     stands(shell, "request-left", "choreography")
 
@@ -211,6 +213,8 @@ def test_what_killed_five_processes_is_a_dead_letter_and_redriven_once_it_kills_
     tmp_path: Path, mode: Mode
 ) -> None:
     shell = hires(tmp_path, "choreography")
+    with shell.dev("hire_app:choreography"):
+        pass  # it makes the store
     ask(shell, "poison")
     died = [run_until_idle(shell) for _ in range(7)]
     assert died == [-signal.SIGKILL] * 6 + [0], "begun once, claimed five times, then buried"

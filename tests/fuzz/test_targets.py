@@ -118,7 +118,7 @@ def _plant_door(monkeypatch: pytest.MonkeyPatch) -> None:
 def _plant_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from partita.cli import opening
 
-    monkeypatch.setattr(opening, "check_name", lambda what, text: text.encode() and 1 / len(text))
+    monkeypatch.setattr(opening, "check_text", lambda what, text: text.encode() and 1 / len(text))
 
 
 @pytest.mark.parametrize(
