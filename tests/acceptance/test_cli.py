@@ -264,7 +264,9 @@ def test_a_paused_group_holds_its_cases_until_it_is_resumed(shell: Shell) -> Non
     shell.run("signal", "1", "TripApproved")
 
     shell.until("ps", "--stuck", holds=lambda done: f"owed to {group}, which is paused by ada" in done.out)
-    assert shell.run("where", "1", "--json").json["stuck"] == [f"TripBooked is owed to {group}, which is paused by ada"]
+    assert shell.run("where", "1", "--json").json["stuck"] == [
+        f"TripBooked is owed to {group}, which is paused by ada; resume it: partita group resume {group}"
+    ]
     assert shell.run("why", "1", "TicketPrinted", "--json").json["leading"]["leaf"] == "group_paused"
     listed = {one["name"]: one for one in shell.run("group", "list", "--json").json["groups"]}
     assert (listed[group]["state"], listed[group]["by"], listed[group]["owing"]) == ("paused", "ada", 1)
@@ -520,6 +522,18 @@ def test_what_was_left_and_is_asked_again_with_run_is_done_once(shell: Shell) ->
     done = shell.run("retry", "1", "--run")
     assert done.out.splitlines()[-2].startswith("trip:1  waiting for ")
     assert shell.run("show", "1").out.count("redrove") == 1
+
+
+def test_what_was_asked_last_counts_also_where_the_same_was_left_before_its_opposite(shell: Shell) -> None:
+    shell.env["PARTITA_APP"] = APP
+    shell.run("emit", "TripAsked", ASKED % "1", "--run")
+    (group,) = [one["name"] for one in shell.run("group", "list", "--json").json["groups"] if "print" in one["name"]]
+    shell.run("group", "resume", group)
+    shell.run("group", "pause", group)
+
+    assert shell.run("group", "resume", group, "--run").out.strip() == f"resumed group {group}"
+    listed = {one["name"]: one["state"] for one in shell.run("group", "list", "--json").json["groups"]}
+    assert listed[group] == "live"
 
 
 def test_the_command_that_why_names_works_when_nothing_runs(shell: Shell) -> None:

@@ -96,6 +96,30 @@ async def linger(command: Linger) -> None:
     await asyncio.Event().wait()
 
 
+class Stay(Command[None]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+@awaiting.handles(Stay)
+async def stay(command: Stay) -> None:
+    print("here to stay", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+
+class Doze(Command[str]):
+    loop_id: Annotated[str, Case("loop")]
+
+
+@awaiting.handles(Doze)
+async def doze(command: Doze) -> str:
+    await asyncio.sleep(0.5)
+    return "rested"
+
+
 class Sleep(Command[None]):
     loop_id: Annotated[str, Case("loop")]
 
@@ -153,12 +177,12 @@ def died(dev: Dev) -> Done:
 
 
 @contextlib.contextmanager
-def falling_asleep(shell: Shell, dev: Dev) -> Iterator[None]:
-    """A thread of the engine sleeps over a command while the block lasts; whoever sent that waits."""
+def begun(shell: Shell, dev: Dev, command: str, says: str) -> Iterator[None]:
+    """The engine is at a command while the block lasts; whoever sent that waits."""
     shell.run("emit", "Asked", ASKED % "nothing")
-    waiting = shell.start("signal", "loop:1", "Sleep")
+    waiting = shell.start("signal", "loop:1", command)
     assert dev.process.stdout is not None
-    assert dev.process.stdout.readline() == "asleep\n"
+    assert dev.process.stdout.readline() == f"{says}\n"
     yield
     waiting.communicate(timeout=DEADLINE_S)
 
@@ -214,7 +238,7 @@ def test_an_async_handler_that_computes_for_ever_is_a_dead_letter_when_it_was_cl
         shell.verdict("loop:1", "failed")
         goes_on(shell)
         (letter,) = shell.run("dead", "list", "--json").json["dead"]
-    assert (letter["group"], "died 2 times" in json.dumps(letter)) == ("loops", True)
+    assert (letter["group"], "ended 2 times" in json.dumps(letter)) == ("loops", True)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +318,7 @@ def test_a_command_that_dies_of_a_run_says_how_it_is_retried_and_shows_stacks_to
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dev_ends_while_a_thread_sleeps_and_the_next_start_takes_that_up(shell: Shell, number: signal.Signals) -> None:
     shell.env |= {"PARTITA_LIMITS_DRAIN_S": "0.3"}
-    with shell.dev() as dev, falling_asleep(shell, dev):
+    with shell.dev() as dev, begun(shell, dev, "Sleep", "asleep"):
         told = dev.end(number)
 
     assert told.code == 0
@@ -305,7 +329,7 @@ def test_dev_ends_while_a_thread_sleeps_and_the_next_start_takes_that_up(shell: 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_stops_dev_at_once(shell: Shell, number: signal.Signals, code: int) -> None:
-    with shell.dev() as dev, falling_asleep(shell, dev):
+    with shell.dev() as dev, begun(shell, dev, "Sleep", "asleep"):
         dev.process.send_signal(number)
         assert dev.process.stderr is not None
         while "stopping:" not in dev.process.stderr.readline():
@@ -314,3 +338,20 @@ def test_a_second_signal_stops_dev_at_once(shell: Shell, number: signal.Signals,
 
     assert (told.code, "Traceback" in told.err) == (code, False)
     assert "stopped at once" in told.err
+
+
+def test_dev_ends_though_a_handler_will_not(shell: Shell) -> None:
+    shell.env |= {"PARTITA_LIMITS_DRAIN_S": "0.3"}
+    with shell.dev() as dev, begun(shell, dev, "Stay", "here to stay"):
+        told = dev.end(signal.SIGTERM)
+
+    assert told.code == 0
+    assert "though something would not end" in told.err
+    assert shell.run("where", "loop:1", "--json").json["at"] == "Stay"
+
+
+def test_an_answer_that_comes_while_run_drives_the_app_is_printed(shell: Shell) -> None:
+    shell.run("emit", "Asked", ASKED % "nothing", "--app", APP, "--run")
+    done = shell.run("signal", "loop:1", "Doze", "--timeout", "100ms", "--app", APP, "--run", "--json")
+
+    assert done.json["answer"] == "rested"

@@ -273,7 +273,7 @@ def test_a_call_that_kills_its_process_again_and_again_fails_its_caller_at_a_sta
         await stage.settle()
 
         assert world.asked == 6
-        assert b"stayed: the process died 5 times" in returned(stage, "travel/trip:t/1")
+        assert b"stayed: the process ended 5 times" in returned(stage, "travel/trip:t/1")
 
     play(App("trips", services=[bank], workflows=[travel]), scene)
 
@@ -284,7 +284,7 @@ def test_a_step_that_kills_its_process_again_and_again_fails_at_a_start() -> Non
         await stage.settle()
 
         assert world.asked == 6
-        assert b"stayed: the process died 5 times" in returned(stage, "hike/trip:t/1")
+        assert b"stayed: the process ended 5 times" in returned(stage, "hike/trip:t/1")
 
     play(App("trips", services=[bank], workflows=[hike]), scene)
 

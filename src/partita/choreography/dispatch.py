@@ -171,7 +171,7 @@ class Dispatch:
         owed.claims += 1
         owed.began = True
         if owed.claims > LIMITS.claims_max:
-            error = Final(f"the process died {LIMITS.claims_max} times while {owed.envelope.type} was open")
+            error = Final(f"the process ended {LIMITS.claims_max} times while {owed.envelope.type} was open")
             self._fail(lane, owed, error)
             return
         draft = Draft()

@@ -163,7 +163,7 @@ async def send(access: Access, request: Request, options: Sending) -> Outcome:
 
 async def _run(access: Access, request: Request, app: Runnable, options: Looking) -> Outcome:
     """Run the app here until it is idle: first what it owes, this request too where it was left before."""
-    was_left = access.path.is_file() and any(_is_same(left, request) for left in access.look.list_requests())
+    was_left = access.path.is_file() and _was_left(list(access.look.list_requests()), request)
     last = LastWord(request, access.path, mends_of(access, options), as_json=options.json)
     access.close()
     with naming_store(access.path), last_word(last.say):
@@ -174,6 +174,8 @@ async def _run(access: Access, request: Request, app: Runnable, options: Looking
                 reply = await client.ask(request)
             last.reply = reply
             await _settle(client, reply.case)
+            if reply.pending:  # its answer came later than it was waited for
+                reply = await client.ask(request)
     reply = checked_reply(reply, request)
     case = reply.case or request.case
     return Outcome(reply, where=access.look.find_where(case) if case else None)
@@ -192,6 +194,18 @@ async def _tell(client: LocalClient, case: str) -> None:
         await asyncio.sleep(SAY_S)
         what = f"{case} is at {(await client.where(case)).at}" if case else "something is being made"
         print_note(f"still running: {what}; Ctrl-C leaves it to the next engine")
+
+
+def _was_left(left: list[Requested], request: Request) -> bool:
+    """Whether a request that was left mends what this one does, with none behind it that may undo that."""
+    about = {request.case, request.group, request.message} - {""}
+    for one in reversed(left):
+        if _is_same(one, request):
+            return True
+        asked = msgspec.json.decode(bytes(one.request), type=Request)
+        if one.op not in _MENDS or about & {asked.case, asked.group, asked.message}:
+            return False
+    return False
 
 
 def _is_same(left: Requested, request: Request) -> bool:

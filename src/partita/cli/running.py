@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +21,13 @@ from partita.cli.options import ANSWERING, Answering, find
 from partita.cli.output import print_json, print_note
 from partita.cli.suggesting import as_typed, say_flags
 from partita.errors import BackendError
+from partita.limits import LIMITS
 from partita.runtime.app import App
 from partita.runtime.process import own_process, still_working
 from partita.runtime.settings import Settings, naming_store
 
+GRACE_S = 3.0
+"""How long after `limits.drain_s` a process that was asked to stop may take to let go."""
 DEMO_FOLDER = Path("partita-demo")
 
 
@@ -71,9 +75,22 @@ async def _run(app: App, settings: Settings, *, as_json: bool) -> None:
             _announce(app, settings.store, as_json=as_json)
             await asked.wait()
             print_note("stopping: what is being handled ends first; again to stop at once")
+            _end_by(LIMITS.drain_s + GRACE_S)
     if still_working():
         print_note("a thread is still at a handler or a step, and ends with this process; the next start takes it up")
     print_note("stopped")
+
+
+def _end_by(seconds: float) -> None:
+    """End the process then, whatever a handler may do to stay: the next start takes up what was open."""
+
+    def give_up() -> None:
+        print_note("stopped, though something would not end; the next start takes it up")
+        os._exit(Exit.OK)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 def _announce(app: App, store: Path, *, as_json: bool) -> None:

@@ -217,7 +217,8 @@ def _reasons(state: CaseState, judged: Judged, chart: Chart, groups: Sequence[Gr
     for owed in state.owed.values():
         why = None if owed.stage in {"dead", "held"} else cannot_move(owed.group, owed.type, chart.topology, groups)
         if why is not None and not owed.observer:
-            yield f"{owed.type} is owed to {owed.group}, which {why}"
+            remedy = f"; resume it: partita group resume {owed.group}" if why.startswith("is paused") else ""
+            yield f"{owed.type} is owed to {owed.group}, which {why}{remedy}"
     for run_id, run in state.runs.items():
         if run.workflow not in chart.workflows:
             yield f"run {run_id} can't move: workflow {run.workflow} is not in this code; deploy it again"

@@ -270,7 +270,7 @@ class Executor:
             count = 1 + sum(1 for fact in claims if isinstance(fact.body, Claimed) and fact.body.step == ask.step)
             if count > LIMITS.claims_max:
                 effects.steps.remove(ask)
-                text = f"the process died {LIMITS.claims_max} times while this step was open"
+                text = f"the process ended {LIMITS.claims_max} times while this step was open"
                 cell.pending.append(Pending(Stepped(step=ask.step, error="ProcessDied", text=text, attempts=count - 1)))
             else:
                 draft.say(Claimed(step=ask.step, count=count), case=cell.row.case, run=cell.run, at=at)

@@ -458,7 +458,7 @@ async def test_what_has_killed_its_process_five_times_is_not_tried_again(stages:
 
     assert said(fifth.units[0], Claimed).count == 5
     body = said(sixth.units[0], Dead)
-    assert (body.error, body.text) == ("Final", "the process died 5 times while Reserve was open")
+    assert (body.error, body.text) == ("Final", "the process ended 5 times while Reserve was open")
 
 
 @pytest.mark.parametrize(("answer", "known"), [(REFUSED, False), (LOST, True)])

@@ -159,7 +159,10 @@ def test_a_doomed_wait_is_listed_with_its_run() -> None:
             "run fulfil/order:1/1 waits for what only its own code could bring about; nothing it asked for is open",
         ),
         (situations.doomed, "waits for OrderShipped or ShipmentRefused, which nothing open can bring about"),
-        (situations.shipping_paused, "OrderConfirmed is owed to shipping, which is paused by ann"),
+        (
+            situations.shipping_paused,
+            "OrderConfirmed is owed to shipping, which is paused by ann; resume it: partita group resume shipping",
+        ),
         (
             situations.inventory_gone,
             "OrderApproved is owed to inventory, which has no handler for OrderApproved in this code",
