@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Group
@@ -115,9 +116,7 @@ def _fail(error: BaseException, words: Sequence[str]) -> int:
         import traceback
 
         traceback.print_exception(first_of(error))
-    try:
+    with suppress(BrokenPipeError):  # nobody reads any more; the exit code still says it
         sys.stdout.flush()
         print_failure(failure, as_json="--json" in words)
-    except BrokenPipeError:
-        pass
     return failure.exit
